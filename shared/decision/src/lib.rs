@@ -1,0 +1,8 @@
+//! Pure decisions: events become signals, snapshots become plans. No I/O and no clock in here.
+
+pub mod event;
+pub mod id;
+pub mod signal;
+pub mod snapshot;
+pub mod step;
+pub mod time;

@@ -1,0 +1,222 @@
+//! What AWS says: the Auto Scaling group, its hooks, the instance, and the target groups.
+
+use super::Read;
+use crate::id::{AsgName, HookName, InstanceId, TargetGroupArn};
+use crate::signal::Transition;
+use crate::time::Timestamp;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// AWS's side of one instance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AwsView {
+    /// DescribeAutoScalingInstances: which group it is in; `Ok(None)` when in none.
+    pub membership: Read<Option<Membership>>,
+    /// DescribeAutoScalingGroups; `Ok(None)` when the group is gone.
+    pub group: Read<Option<Asg>>,
+    /// DescribeInstances; `Ok(None)` when EC2 no longer knows it.
+    pub instance: Read<Option<Instance>>,
+    /// Target groups that the ASG is attached to or the configuration names, with their health.
+    /// Empty when this turn had no need to look.
+    pub target_groups: Read<Vec<TargetGroup>>,
+}
+
+/// An instance's place in its Auto Scaling group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The group.
+    pub asg: AsgName,
+    /// Its `LifecycleState`.
+    pub state: LifecycleState,
+}
+
+/// `LifecycleState` of an instance in an Auto Scaling group, as far as we tell states apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LifecycleState {
+    /// `Pending:Wait`: a launch hook waits.
+    PendingWait,
+    /// `InService`.
+    InService,
+    /// `Terminating`: the ASG drains its own target groups; hooks come next.
+    Terminating,
+    /// `Terminating:Wait`: a terminate hook waits.
+    TerminatingWait,
+    /// `Warmed:Pending:Wait`: on its way into the warm pool, a hook waits.
+    WarmedPendingWait,
+    /// `Warmed:Terminating:Wait`: leaves the warm pool for good, a hook waits.
+    WarmedTerminatingWait,
+    /// `ReplacingRootVolume:Wait`: a hook waits before or after the reboot.
+    ReplacingRootVolumeWait,
+    /// `Terminating:Proceed`, `Terminated` and the like: no hook can be answered any more.
+    Ending(String),
+    /// Any other state, verbatim: nobody waits for an answer.
+    Other(String),
+}
+
+impl LifecycleState {
+    /// Reads the API's text; an unknown one becomes [`Self::Other`].
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "Pending:Wait" => Self::PendingWait,
+            "InService" => Self::InService,
+            "Terminating" => Self::Terminating,
+            "Terminating:Wait" => Self::TerminatingWait,
+            "Warmed:Pending:Wait" => Self::WarmedPendingWait,
+            "Warmed:Terminating:Wait" => Self::WarmedTerminatingWait,
+            "ReplacingRootVolume:Wait" => Self::ReplacingRootVolumeWait,
+            "Terminating:Proceed"
+            | "Terminated"
+            | "Terminating:Retained"
+            | "Warmed:Terminating:Proceed"
+            | "Warmed:Terminated" => Self::Ending(text.to_owned()),
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}
+
+/// An Auto Scaling group, as far as scope and registrations need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asg {
+    /// Its name.
+    pub name: AsgName,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// `TargetGroupARNs`: the groups that it registers and drains by itself.
+    pub target_groups: Vec<TargetGroupArn>,
+}
+
+/// A lifecycle hook as DescribeLifecycleHooks gives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Its name.
+    pub name: HookName,
+    /// Which way it guards.
+    pub transition: Transition,
+    /// `HeartbeatTimeout`, 30–7,200 s.
+    pub heartbeat: Duration,
+    /// `GlobalTimeout`: min(48 h, 100 heartbeats).
+    pub global: Duration,
+    /// `NotificationMetadata`, verbatim.
+    pub metadata: Option<String>,
+}
+
+/// An EC2 instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Its id.
+    pub id: InstanceId,
+    /// Its state.
+    pub state: InstanceState,
+    /// `PrivateDnsName`; empty once it is terminated.
+    pub private_dns: Option<String>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// `launchTime`: the last start, so a stopped and started instance has a new one.
+    pub launched_at: Option<Timestamp>,
+}
+
+/// `InstanceState.Name`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstanceState {
+    /// `pending`
+    Pending,
+    /// `running`
+    Running,
+    /// `stopping`
+    Stopping,
+    /// `stopped`
+    Stopped,
+    /// `shutting-down`
+    ShuttingDown,
+    /// `terminated`
+    Terminated,
+}
+
+impl InstanceState {
+    /// Whether its host still runs, so that its targets and pods may still serve.
+    pub fn is_up(self) -> bool {
+        matches!(self, Self::Pending | Self::Running)
+    }
+}
+
+/// One target group with the health of all its targets, read at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetGroup {
+    /// Its ARN.
+    pub arn: TargetGroupArn,
+    /// Who registers its targets.
+    pub owner: RegistrationOwner,
+    /// Which kind of load balancer sends to it.
+    pub balancer: Balancer,
+    /// `deregistration_delay.timeout_seconds`: how long `draining` lasts, whatever happens.
+    pub deregistration_delay: Duration,
+    /// All its targets.
+    pub targets: Vec<Target>,
+    /// When DescribeTargetHealth was answered.
+    pub read_at: Timestamp,
+}
+
+/// Who puts targets into a group and may put back what we take out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegistrationOwner {
+    /// The Auto Scaling group is attached to it: it deregisters before its terminate hook fires.
+    Asg,
+    /// Nobody but us: the configuration names it.
+    Named,
+    /// The AWS Load Balancer Controller, through a TargetGroupBinding: it registers again what we deregister,
+    /// unless the node carries the exclusion label.
+    Controller,
+}
+
+/// The kind of load balancer, which decides how long it goes on sending (FACTS section 10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Balancer {
+    /// HTTP, HTTPS: new requests reach a deregistered target for 10–25 s.
+    Application,
+    /// TCP, TLS, UDP, QUIC: new connections for up to 120 s.
+    Network,
+    /// GENEVE, or a group without a load balancer.
+    Other,
+}
+
+/// One registration: a target of a group.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// `i-…` for instance targets, an address for ip targets.
+    pub id: String,
+    /// The port it was registered with; deregistering must name it again.
+    pub port: u16,
+    /// `AvailabilityZone`, where it was given at registration.
+    pub zone: Option<String>,
+    /// Its health.
+    pub state: TargetState,
+}
+
+/// `TargetHealth.State`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TargetState {
+    /// `initial`: registered, not yet checked; load balancers may send to it when nothing else is healthy.
+    Initial,
+    /// `healthy`
+    Healthy,
+    /// `unhealthy`, `unhealthy.draining`
+    Unhealthy,
+    /// `draining`: deregistered; ends after the group's delay even when idle.
+    Draining,
+    /// `unused`: no listener, zone not enabled, or not registered; carries no traffic.
+    Unused,
+    /// `unavailable`: health checks are off; it carries traffic.
+    Unavailable,
+}
+
+impl TargetState {
+    /// Whether the group counts on this target now: it serves, as far as the load balancer knows.
+    pub fn is_living(self) -> bool {
+        matches!(self, Self::Healthy | Self::Unavailable)
+    }
+
+    /// Whether it is registered, so that requests may be sent to it sooner or later.
+    pub fn is_registered(self) -> bool {
+        matches!(self, Self::Initial | Self::Healthy | Self::Unhealthy | Self::Unavailable)
+    }
+}

@@ -1,0 +1,1 @@
+//! Lambda and its SQS event source mapping.

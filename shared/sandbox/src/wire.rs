@@ -1,0 +1,195 @@
+//! The wires below the real clients: a tower service under `kube::Client`, a connector under the SDK.
+//!
+//! Each call waits a little before and after its effect, so that a dropped future (a kill, a client's
+//! timeout) can fall on either side of it. What the caller never heard is logged with status 0.
+//!
+//! ```text
+//!   arrive ── fault? ──latency── effect: serve(&mut World) ──latency── answer
+//!                │                                  │
+//!          refuse, hang, reset               hang, reset
+//! ```
+
+mod aws;
+mod kubernetes;
+
+pub use aws::AwsWire;
+pub use kubernetes::KubernetesWire;
+
+use crate::fault::{Fault, Faults, SLOW_MS_MAX, Wire};
+use crate::world::{Call, Millis, Sandbox, World};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use std::fmt;
+use std::ops::Range;
+
+/// A healthy round trip within a region takes 2-40 ms; half of it lies before the effect.
+const LATENCY_MS: std::ops::RangeInclusive<Millis> = 1..=20;
+
+/// A hung connection ends by itself after this long (an idle NAT forgets it).
+const HANG_MS: Millis = 350_000;
+
+impl Sandbox {
+    /// The wire to the API server for one process: `kube::Client::new(sandbox.kubernetes(1), "default")`.
+    pub fn kubernetes(&self, process: u32) -> KubernetesWire {
+        KubernetesWire::new(self.clone(), process)
+    }
+
+    /// The wire to AWS for one process, for an SDK config's `http_client` and for signed calls.
+    pub fn aws(&self, process: u32) -> SharedHttpClient {
+        SharedHttpClient::new(AwsWire::new(self.clone(), process))
+    }
+
+    /// The calls that `process` made, in order.
+    pub fn calls_of(&self, process: u32) -> Vec<Call> {
+        self.world().calls.iter().filter(|call| call.process == process).cloned().collect()
+    }
+
+    /// All calls that reached the world and could change something, in order.
+    pub fn writes(&self) -> Vec<Call> {
+        self.world().calls.iter().filter(|call| call.write).cloned().collect()
+    }
+}
+
+/// What either wire answers.
+#[derive(Clone, Debug)]
+struct Answer {
+    status: u16,
+    content_type: &'static str,
+    /// One more header than every answer has, when there is one.
+    header: Option<(&'static str, &'static str)>,
+    body: Vec<u8>,
+}
+
+/// The connection broke: the caller can't know whether its request took effect.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionReset;
+
+impl fmt::Display for ConnectionReset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("connection reset by peer")
+    }
+}
+
+impl std::error::Error for ConnectionReset {}
+
+/// One call on its way.
+#[derive(Clone, Debug)]
+struct Passage {
+    sandbox: Sandbox,
+    process: u32,
+    wire: Wire,
+    operation: String,
+    subject: String,
+    write: bool,
+}
+
+impl Passage {
+    /// Takes the call to its effect and the answer back. `refuse` makes the answer to a call that was
+    /// throttled or failed on the server's side.
+    async fn pass(
+        &self,
+        effect: impl FnOnce(&mut World, Option<Fault>) -> Answer,
+        refuse: impl FnOnce(Fault) -> Answer,
+    ) -> Result<Answer, ConnectionReset> {
+        let (fault, before, after) = self.depart();
+        self.wait(before).await;
+        match fault {
+            Some(Fault::TimedOutBefore) => {
+                self.log(0);
+                return self.hang().await;
+            }
+            Some(Fault::ResetBefore) => {
+                self.log(0);
+                return Err(ConnectionReset);
+            }
+            Some(fault @ (Fault::Throttled | Fault::ServerError)) => {
+                let answer = refuse(fault);
+                let unheard = Unheard::new(&self.sandbox, self.log(answer.status));
+                self.wait(after).await;
+                unheard.heard();
+                return Ok(answer);
+            }
+            _ => {}
+        }
+        let (answer, calls) = {
+            let mut world = self.sandbox.world();
+            let first = world.calls.len();
+            let answer = effect(&mut world, fault);
+            (answer, first..world.calls.len())
+        };
+        let unheard = Unheard::new(&self.sandbox, calls);
+        match fault {
+            Some(Fault::TimedOutAfter) => self.hang().await,
+            Some(Fault::ResetAfter) => Err(ConnectionReset),
+            _ => {
+                self.wait(after).await;
+                unheard.heard();
+                Ok(answer)
+            }
+        }
+    }
+
+    /// Draws this call's fault and its two latencies.
+    fn depart(&self) -> (Option<Fault>, Millis, Millis) {
+        let mut world = self.sandbox.world();
+        let fault = Faults::decide(&mut world, self.wire, &self.operation);
+        let before = world.rng.i64(LATENCY_MS);
+        let mut after = world.rng.i64(LATENCY_MS);
+        if fault == Some(Fault::Slow) {
+            after += world.rng.i64(0..=SLOW_MS_MAX);
+        }
+        (fault, before, after)
+    }
+
+    async fn wait(&self, ms: Millis) {
+        self.sandbox.sleep_until(self.sandbox.now() + ms).await;
+    }
+
+    async fn hang(&self) -> Result<Answer, ConnectionReset> {
+        self.wait(HANG_MS).await;
+        Err(ConnectionReset)
+    }
+
+    /// Logs a call that never reached the part of the world that would have logged it.
+    fn log(&self, status: u16) -> Range<usize> {
+        let mut world = self.sandbox.world();
+        let at = world.now;
+        world.calls.push(Call {
+            at,
+            process: self.process,
+            operation: self.operation.clone(),
+            subject: self.subject.clone(),
+            status,
+            write: self.write,
+        });
+        world.calls.len() - 1..world.calls.len()
+    }
+}
+
+/// Calls whose answer is on its way back; dropped before it is heard, they are logged with status 0.
+#[derive(Debug)]
+struct Unheard<'a> {
+    sandbox: &'a Sandbox,
+    calls: Range<usize>,
+}
+
+impl<'a> Unheard<'a> {
+    fn new(sandbox: &'a Sandbox, calls: Range<usize>) -> Self {
+        Self { sandbox, calls }
+    }
+
+    fn heard(mut self) {
+        self.calls = 0..0;
+    }
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if self.calls.is_empty() {
+            return;
+        }
+        let mut world = self.sandbox.world();
+        for call in world.calls.get_mut(self.calls.clone()).into_iter().flatten() {
+            call.status = 0;
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The wire to AWS: an HTTP connector, and what an AWS service says when it refuses.
+
+use super::{Answer, Passage};
+use crate::aws::{self, Request, Response};
+use crate::fault::{Fault, Wire};
+use crate::world::{Sandbox, World};
+use aws_smithy_runtime_api::client::http::{
+    HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::body::SdkBody;
+use std::collections::BTreeMap;
+
+/// The reads that AWS may answer from a copy; others are consistent.
+const STALE_READS: [&str; 4] = [
+    "elasticloadbalancing:DescribeTargetHealth",
+    "autoscaling:DescribeAutoScalingInstances",
+    "autoscaling:DescribeAutoScalingGroups",
+    "ec2:DescribeInstances",
+];
+
+/// The oldest copy that a stale read is answered from.
+const STALE_MS_MAX: i64 = 1_000;
+
+/// The wire to AWS of one process.
+#[derive(Clone, Debug)]
+pub struct AwsWire {
+    sandbox: Sandbox,
+    process: u32,
+}
+
+impl AwsWire {
+    pub(crate) fn new(sandbox: Sandbox, process: u32) -> Self {
+        Self { sandbox, process }
+    }
+}
+
+impl HttpClient for AwsWire {
+    fn http_connector(
+        &self,
+        _settings: &HttpConnectorSettings,
+        _components: &RuntimeComponents,
+    ) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for AwsWire {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let wire = self.clone();
+        HttpConnectorFuture::new(async move { wire.exchange(&request).await })
+    }
+}
+
+impl AwsWire {
+    async fn exchange(&self, request: &HttpRequest) -> Result<HttpResponse, ConnectorError> {
+        let request = plain(request)?;
+        let service = service(&request);
+        let operation = format!("{service}:{}", action(&request));
+        let write = !is_read(&operation);
+        let (sandbox, process) = (self.sandbox.clone(), self.process);
+        let subject = String::new();
+        let passage =
+            Passage { sandbox, process, wire: Wire::Aws, operation, subject, write };
+        let effect = |world: &mut World, fault| {
+            let stale = fault == Some(Fault::Stale) && STALE_READS.contains(&&*passage.operation);
+            if stale {
+                let age = world.rng.i64(1..=STALE_MS_MAX);
+                world.in_the_past(age, |world| aws::serve(world, process, &request))
+            } else {
+                if write {
+                    world.remember_aws();
+                }
+                aws::serve(world, process, &request)
+            }
+            .into()
+        };
+        let answer = passage.pass(effect, |fault| refusal(service, fault)).await;
+        let answer = answer.map_err(|reset| ConnectorError::io(reset.into()))?;
+        respond(answer)
+    }
+}
+
+impl From<Response> for Answer {
+    fn from(response: Response) -> Self {
+        let Response { status, content_type, body } = response;
+        Self { status, content_type, header: None, body }
+    }
+}
+
+/// The request as the world reads it.
+fn plain(request: &HttpRequest) -> Result<Request, ConnectorError> {
+    let uri: http::Uri =
+        request.uri().parse().map_err(|error: http::uri::InvalidUri| ConnectorError::user(error.into()))?;
+    let headers: BTreeMap<String, String> = request
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+        .collect();
+    let host = uri.host().map(str::to_owned).or_else(|| headers.get("host").cloned());
+    Ok(Request {
+        host: host.unwrap_or_default(),
+        path: uri.path_and_query().map_or("/", |path| path.as_str()).to_owned(),
+        method: request.method().to_owned(),
+        headers,
+        body: request.body().bytes().unwrap_or_default().to_vec(),
+    })
+}
+
+/// The service of a request, from its credential scope or else its host's first label.
+fn service(request: &Request) -> &'static str {
+    let scope = request.headers.get("authorization").and_then(|value| {
+        value.split("Credential=").nth(1)?.split(',').next()?.split('/').nth(3)
+    });
+    let label = request.host.split('.').next().unwrap_or_default();
+    ["autoscaling", "elasticloadbalancing", "ec2", "sqs", "eks", "sts"]
+        .into_iter()
+        .find(|name| scope.unwrap_or(label) == *name)
+        .unwrap_or("unknown")
+}
+
+/// The operation's name: the `Action` of the query protocol, the target of the JSON one, or EKS's path.
+fn action(request: &Request) -> String {
+    if let Some(target) = request.headers.get("x-amz-target") {
+        return target.rsplit('.').next().unwrap_or_default().to_owned();
+    }
+    let query = request.path.split_once('?').map_or("", |(_, query)| query);
+    form_urlencoded::parse(&request.body)
+        .chain(form_urlencoded::parse(query.as_bytes()))
+        .find(|(name, _)| name == "Action")
+        .map_or_else(|| eks_action(request), |(_, action)| action.into_owned())
+}
+
+fn eks_action(request: &Request) -> String {
+    let cluster = request.path.trim_start_matches("/clusters/");
+    if request.method == "GET" && !cluster.contains('/') {
+        return "DescribeCluster".to_owned();
+    }
+    format!("{} {}", request.method, request.path)
+}
+
+fn is_read(operation: &str) -> bool {
+    let action = operation.split(':').nth(1).unwrap_or_default();
+    ["Describe", "Get", "List"].iter().any(|verb| action.starts_with(verb))
+}
+
+/// What `service` answers when it throttles or fails, in its own protocol and with its own code.
+fn refusal(service: &str, fault: Fault) -> Answer {
+    let throttled = fault == Fault::Throttled;
+    let (code, message) = match (throttled, service) {
+        (true, "ec2") => ("RequestLimitExceeded", "Request limit exceeded."),
+        (true, "autoscaling") => ("Throttling", "Rate exceeded"),
+        (true, "eks") => ("TooManyRequestsException", "Too Many Requests"),
+        (true, _) => ("ThrottlingException", "Rate exceeded"),
+        (false, "ec2") => ("InternalError", "An internal error has occurred"),
+        (false, "eks") => ("ServerException", "An internal error has occurred"),
+        (false, _) => ("InternalFailure", "An internal error has occurred"),
+    };
+    let status = match (throttled, service) {
+        (true, "ec2") => 503,
+        (true, "eks") => 429,
+        (true, _) => 400,
+        (false, _) => 500,
+    };
+    let (content_type, header, body) = match service {
+        "sqs" => (
+            "application/x-amz-json-1.0",
+            None,
+            format!(r#"{{"__type":"com.amazonaws.sqs#{code}","message":"{message}"}}"#),
+        ),
+        "eks" => (
+            "application/json",
+            Some(("x-amzn-errortype", code)),
+            format!(r#"{{"__type":"{code}","message":"{message}"}}"#),
+        ),
+        "ec2" => ("text/xml;charset=UTF-8", None, ec2_error(code, message)),
+        _ => ("text/xml", None, query_error(code, message, throttled)),
+    };
+    Answer { status, content_type, header, body: body.into_bytes() }
+}
+
+fn ec2_error(code: &str, message: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
+         <Message>{message}</Message></Error></Errors>\
+         <RequestID>ea966190-f9aa-478e-9ede-example</RequestID></Response>"
+    )
+}
+
+fn query_error(code: &str, message: &str, callers: bool) -> String {
+    let kind = if callers { "Sender" } else { "Receiver" };
+    format!(
+        "<ErrorResponse><Error><Type>{kind}</Type><Code>{code}</Code><Message>{message}</Message>\
+         </Error><RequestId>ea966190-f9aa-478e-9ede-example</RequestId></ErrorResponse>"
+    )
+}
+
+fn respond(answer: Answer) -> Result<HttpResponse, ConnectorError> {
+    let status = answer.status.try_into().map_err(|_| ConnectorError::user("status".into()))?;
+    let mut response = HttpResponse::new(status, SdkBody::from(answer.body));
+    let headers = response.headers_mut();
+    headers.insert("content-type", answer.content_type);
+    if let Some((name, value)) = answer.header {
+        headers.insert(name, value);
+    }
+    Ok(response)
+}

@@ -1,0 +1,241 @@
+//! The wire to the API server: a tower service for `kube::Client`, with streaming watches.
+//!
+//! A watch is one response whose body never ends by itself: it looks at the history whenever the
+//! world moves and ends at its `timeoutSeconds`, as the real one does, or with an outage.
+
+use super::{Answer, ConnectionReset, Passage};
+use crate::fault::{Fault, Wire};
+use crate::kubernetes::{self, Request, Response};
+use crate::world::{Millis, Sandbox, World};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, Stream};
+use http_body::Frame;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, StreamBody};
+use std::collections::{BTreeMap, VecDeque};
+use std::task::{Context, Poll};
+
+/// How long a change that a call made may stay unseen by a watch: an API server takes some
+/// milliseconds, a busy one more.
+const WATCH_MS: Millis = 50;
+
+/// How long a watch lasts that does not say (the API server draws 30 to 60 minutes).
+const WATCH_SECONDS: Millis = 1_800;
+
+/// The body of an answer: whole, or lines as they come.
+type AnswerBody = UnsyncBoxBody<Bytes, ConnectionReset>;
+
+/// The wire to the API server of one process.
+#[derive(Clone, Debug)]
+pub struct KubernetesWire {
+    sandbox: Sandbox,
+    process: u32,
+}
+
+impl KubernetesWire {
+    pub(crate) fn new(sandbox: Sandbox, process: u32) -> Self {
+        Self { sandbox, process }
+    }
+
+    async fn exchange(
+        self,
+        request: http::Request<kube::client::Body>,
+    ) -> Result<http::Response<AnswerBody>, ConnectionReset> {
+        let request = plain(request).await?;
+        let watch = request.query.get("watch").is_some_and(|value| value == "true" || value == "1");
+        let operation = operation(&request);
+        let write = !watch && request.method != "GET";
+        let passage = Passage {
+            sandbox: self.sandbox.clone(),
+            process: self.process,
+            wire: Wire::Kubernetes,
+            operation,
+            subject: request.path.clone(),
+            write,
+        };
+        let effect = |world: &mut World, _: Option<Fault>| {
+            kubernetes::serve(world, self.process, &request).into()
+        };
+        let answer = passage.pass(effect, refusal).await?;
+        if !watch || answer.status != 200 {
+            let body = Full::new(Bytes::from(answer.body)).map_err(|never| match never {});
+            return respond(answer.status, answer.content_type, answer.header, body.boxed_unsync());
+        }
+        let lines = Watch::new(self.sandbox, passage.operation, request).lines();
+        let body = StreamBody::new(lines).boxed_unsync();
+        respond(answer.status, "application/json", None, body)
+    }
+}
+
+impl tower::Service<http::Request<kube::client::Body>> for KubernetesWire {
+    type Response = http::Response<AnswerBody>;
+    type Error = ConnectionReset;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<kube::client::Body>) -> Self::Future {
+        Box::pin(self.clone().exchange(request))
+    }
+}
+
+impl From<Response> for Answer {
+    fn from(Response { status, body }: Response) -> Self {
+        Self { status, content_type: "application/json", header: None, body }
+    }
+}
+
+/// A watch that is open: what it has seen, and when it ends.
+#[derive(Debug)]
+struct Watch {
+    sandbox: Sandbox,
+    operation: String,
+    request: Request,
+    seen: u64,
+    until: Millis,
+    ready: VecDeque<Vec<u8>>,
+    over: bool,
+}
+
+impl Watch {
+    fn new(sandbox: Sandbox, operation: String, request: Request) -> Self {
+        let number = |name: &str| request.query.get(name).and_then(|value| value.parse().ok());
+        let seen = number("resourceVersion").unwrap_or(0);
+        let seconds = number("timeoutSeconds").map_or(WATCH_SECONDS, u64::cast_signed);
+        let until = sandbox.now() + seconds * 1000;
+        Self { sandbox, operation, request, seen, until, ready: VecDeque::new(), over: false }
+    }
+
+    fn lines(self) -> impl Stream<Item = Result<Frame<Bytes>, ConnectionReset>> + Send {
+        stream::unfold(self, |mut watch| async move { Some((watch.next().await?, watch)) })
+    }
+
+    /// The next line, or nothing when the watch is over.
+    async fn next(&mut self) -> Option<Result<Frame<Bytes>, ConnectionReset>> {
+        loop {
+            if let Some(line) = self.ready.pop_front() {
+                return Some(Ok(Frame::data(Bytes::from(line))));
+            }
+            if self.over || self.sandbox.now() >= self.until {
+                return None;
+            }
+            let look_again_at = match self.look() {
+                Ok(at) => at,
+                Err(ConnectionReset) => {
+                    self.over = true;
+                    return Some(Err(ConnectionReset));
+                }
+            };
+            if self.ready.is_empty() {
+                self.sandbox.sleep_until(look_again_at).await;
+            }
+        }
+    }
+
+    /// Reads what happened since it last looked, and says when to look again.
+    fn look(&mut self) -> Result<Millis, ConnectionReset> {
+        let mut world = self.sandbox.world();
+        let outage = world.faults.outage(world.now, Wire::Kubernetes, &self.operation);
+        match outage.map(|window| (window.fault, window.to)) {
+            Some((Fault::ResetBefore | Fault::ResetAfter, _)) => return Err(ConnectionReset),
+            Some((Fault::TimedOutBefore | Fault::TimedOutAfter, end)) => {
+                return Ok(end.min(self.until));
+            }
+            _ => {}
+        }
+        match kubernetes::watch_since(&mut world, &self.request, self.seen) {
+            Ok((lines, seen)) => {
+                self.ready.extend(lines);
+                self.seen = seen;
+            }
+            Err(response) => {
+                self.ready.push_back(error_line(&response.body));
+                self.over = true;
+            }
+        }
+        let soon = world.now + WATCH_MS;
+        let next = world.next_at().unwrap_or(soon).min(soon).min(self.until);
+        Ok(next.max(world.now + 1))
+    }
+}
+
+/// A watch's last line: the server's Status as the object of an ERROR event.
+fn error_line(status: &[u8]) -> Vec<u8> {
+    let mut line = br#"{"type":"ERROR","object":"#.to_vec();
+    line.extend_from_slice(status);
+    line.extend_from_slice(b"}\n");
+    line
+}
+
+/// The request as the world reads it.
+async fn plain(request: http::Request<kube::client::Body>) -> Result<Request, ConnectionReset> {
+    let (parts, body) = request.into_parts();
+    let query: BTreeMap<String, String> =
+        form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
+            .into_owned()
+            .collect();
+    let content_type = parts.headers.get(http::header::CONTENT_TYPE);
+    let body = body.collect().await.map_err(|_| ConnectionReset)?.to_bytes();
+    Ok(Request {
+        method: parts.method.as_str().to_owned(),
+        path: parts.uri.path().to_owned(),
+        query,
+        content_type: content_type
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_owned(),
+        body: body.to_vec(),
+    })
+}
+
+/// `PATCH nodes`, `POST pods/eviction`: the method with the resource and subresource of the path.
+fn operation(request: &Request) -> String {
+    let mut parts = request.path.split('/').filter(|part| !part.is_empty());
+    let group = if parts.next() == Some("api") { 1 } else { 2 };
+    let mut parts = parts.skip(group).peekable();
+    let first = parts.next().unwrap_or_default();
+    let (resource, mut rest) = match (first, parts.clone().nth(1)) {
+        ("namespaces", Some(resource)) => (resource, parts.skip(2)),
+        (resource, _) => (resource, parts.skip(0)),
+    };
+    let subresource = rest.nth(1).map(|name| format!("/{name}")).unwrap_or_default();
+    format!("{} {resource}{subresource}", request.method)
+}
+
+/// What an API server answers when it is overloaded or its etcd fails.
+fn refusal(fault: Fault) -> Answer {
+    if fault == Fault::Throttled {
+        // API Priority and Fairness refuses in plain text, unlike an eviction's 429.
+        return Answer {
+            status: 429,
+            content_type: "text/plain; charset=utf-8",
+            header: Some(("retry-after", "1")),
+            body: b"Too many requests, please try again later.\n".to_vec(),
+        };
+    }
+    let body = serde_json::json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
+        "message": "Internal error occurred: etcdserver: leader changed",
+        "reason": "InternalError",
+        "details": {"causes": [{"message": "etcdserver: leader changed"}]}, "code": 500
+    });
+    let body = body.to_string().into_bytes();
+    Answer { status: 500, content_type: "application/json", header: None, body }
+}
+
+fn respond(
+    status: u16,
+    content_type: &'static str,
+    header: Option<(&'static str, &'static str)>,
+    body: AnswerBody,
+) -> Result<http::Response<AnswerBody>, ConnectionReset> {
+    let response = http::Response::builder().status(status).header("content-type", content_type);
+    let response = match header {
+        Some((name, value)) => response.header(name, value),
+        None => response,
+    };
+    response.body(body).map_err(|_| ConnectionReset)
+}

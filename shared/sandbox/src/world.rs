@@ -1,0 +1,174 @@
+//! The world: all state behind one lock, and one ordered queue of what happens next.
+//!
+//! Nothing happens between two events, so traffic over that interval is arithmetic. Whoever looks
+//! at the world (a call, the driver, a test) first brings it up to the present.
+
+use crate::aws::{Aws, AwsEvent};
+use crate::fault::Faults;
+use crate::kubernetes::{Kubernetes, KubernetesEvent};
+use crate::traffic::{Traffic, TrafficEvent};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Milliseconds since the Unix epoch, in the world's own time.
+pub type Millis = i64;
+
+/// Something that will happen by itself.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// To AWS: a state that ends, a timeout, a delivery.
+    Aws(AwsEvent),
+    /// To Kubernetes: a kubelet's or a controller's next act.
+    Kubernetes(KubernetesEvent),
+    /// To the paths of requests: a load balancer or a kube-proxy catches up.
+    Traffic(TrafficEvent),
+}
+
+/// One call that reached the world, for budgets, silence and the audit of rights.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// When it arrived.
+    pub at: Millis,
+    /// Which process made it.
+    pub process: u32,
+    /// `ec2:DescribeInstances`, or `PATCH nodes`, `POST pods/eviction`, …
+    pub operation: String,
+    /// What it was about: a path, or the main parameter.
+    pub subject: String,
+    /// The HTTP status it was answered with; 0 for none (timed out, reset, killed).
+    pub status: u16,
+    /// Whether it changes anything.
+    pub write: bool,
+}
+
+/// Everything there is.
+#[derive(Debug)]
+pub struct World {
+    /// The present.
+    pub now: Millis,
+    /// The one source of chance.
+    pub rng: fastrand::Rng,
+    /// The cluster.
+    pub kubernetes: Kubernetes,
+    /// The account.
+    pub aws: Aws,
+    /// Requests from outside.
+    pub traffic: Traffic,
+    /// What goes wrong on the way.
+    pub faults: Faults,
+    /// All calls in order.
+    pub calls: Vec<Call>,
+    /// What happened, in words, for the demo's timeline.
+    pub story: Vec<(Millis, String)>,
+    /// Rules of the world that somebody broke, found while it happened.
+    pub violations: Vec<String>,
+    queue: BTreeMap<(Millis, u64), Event>,
+    sequence: u64,
+}
+
+impl World {
+    /// Plans `event` for `at`; events of one instant happen in the order in which they were planned.
+    pub fn plan(&mut self, at: Millis, event: Event) {
+        self.sequence += 1;
+        self.queue.insert((at.max(self.now), self.sequence), event);
+    }
+
+    /// Plans `event` for `delay` milliseconds from now.
+    pub fn after(&mut self, delay: Millis, event: Event) {
+        self.plan(self.now + delay, event);
+    }
+
+    /// When the next event is due.
+    pub fn next_at(&self) -> Option<Millis> {
+        self.queue.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Tells the story one more line.
+    pub fn tell(&mut self, line: impl Into<String>) {
+        self.story.push((self.now, line.into()));
+    }
+
+    /// Brings the world up to `to`, one event after the other, and counts the traffic between them.
+    pub fn advance(&mut self, to: Millis) {
+        while let Some(entry) = self.queue.first_entry() {
+            let at = entry.key().0;
+            if at > to {
+                break;
+            }
+            let event = entry.remove();
+            Traffic::account(self, at);
+            self.now = at;
+            match event {
+                Event::Aws(event) => Aws::happen(self, event),
+                Event::Kubernetes(event) => Kubernetes::happen(self, event),
+                Event::Traffic(event) => Traffic::happen(self, event),
+            }
+        }
+        if to > self.now {
+            Traffic::account(self, to);
+            self.now = to;
+        }
+    }
+}
+
+/// A handle to one world, on tokio's clock.
+#[derive(Clone, Debug)]
+pub struct Sandbox {
+    world: Arc<Mutex<World>>,
+    base: Instant,
+    start: Millis,
+}
+
+impl Sandbox {
+    /// A new, empty world that starts at `start` and draws its chances from `seed`.
+    /// Call it inside a tokio runtime, usually one with its clock paused.
+    pub fn new(seed: u64, start: Millis) -> Self {
+        let world = World {
+            now: start,
+            rng: fastrand::Rng::with_seed(seed),
+            kubernetes: Kubernetes::default(),
+            aws: Aws::default(),
+            traffic: Traffic::default(),
+            faults: Faults::default(),
+            calls: Vec::new(),
+            story: Vec::new(),
+            violations: Vec::new(),
+            queue: BTreeMap::new(),
+            sequence: 0,
+        };
+        Self { world: Arc::new(Mutex::new(world)), base: Instant::now(), start }
+    }
+
+    /// The world's present time.
+    pub fn now(&self) -> Millis {
+        self.start + i64::try_from(self.base.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+
+    /// Locks the world, brought up to the present.
+    ///
+    /// # Panics
+    /// When a thread panicked while it held the world: the state can't be trusted then.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        let now = self.now();
+        let mut world = self.world.lock().expect("no thread panicked while it held the world");
+        world.advance(now);
+        world
+    }
+
+    /// Lets the world go on by itself until `until`.
+    pub async fn run_until(&self, until: Millis) {
+        while self.now() < until {
+            let next = self.world().next_at().unwrap_or(until).min(until);
+            self.sleep_until(next).await;
+        }
+        drop(self.world());
+    }
+
+    /// Sleeps until the world's clock shows `at`.
+    pub async fn sleep_until(&self, at: Millis) {
+        let after = u64::try_from(at - self.start).unwrap_or(0);
+        tokio::time::sleep_until(self.base + Duration::from_millis(after)).await;
+    }
+}
