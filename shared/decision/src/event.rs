@@ -19,7 +19,7 @@ use serde_json::Value;
 
 pub use self::error::EventError;
 use self::field::Object;
-use crate::id::{AsgName, HookName, HookToken, InstanceId};
+use crate::id::{AsgName, HookName, HookToken, InstanceId, shorten};
 use crate::signal::{HookRoute, HookSignal, Signal, SignalKind, Transition};
 use crate::time::Timestamp;
 
@@ -44,7 +44,7 @@ pub struct IgnoredEvent {
     pub reason: Ignored,
 }
 
-/// Why a message is acknowledged without a look at the world.
+/// Why a message is acknowledged without a look at the world. Texts from the event are shortened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ignored {
     /// `autoscaling:TEST_NOTIFICATION`, sent when a hook is given a queue or a topic.
@@ -124,7 +124,7 @@ fn unwrapped(body: &Object<'_>) -> Result<Parsed, EventError> {
     match body.loose("Event") {
         Some(TEST_NOTIFICATION) => Ok(ignored(Ignored::TestNotification)),
         Some(event) if event.starts_with("autoscaling:") => {
-            Ok(ignored(Ignored::OtherNotification(event.to_owned())))
+            Ok(ignored(Ignored::OtherNotification(shorten(event))))
         }
         _ => Err(body.unrecognised()),
     }
@@ -135,15 +135,15 @@ fn unwrapped(body: &Object<'_>) -> Result<Parsed, EventError> {
 fn event_bridge(body: &Object<'_>) -> Result<Parsed, EventError> {
     let source = body.required("source", "an event source, such as aws.autoscaling")?;
     if source != AUTO_SCALING {
-        return Ok(ignored(Ignored::OtherSource(source.to_owned())));
+        return Ok(ignored(Ignored::OtherSource(shorten(source))));
     }
     // Some pages of the documentation print the key with an underscore.
-    let key = if body.has("detail-type") { "detail-type" } else { "detail_type" };
+    let key = if body.has("detail_type") { "detail_type" } else { "detail-type" };
     let transition =
         match body.required(key, "a detail-type, such as that of a lifecycle action")? {
             LAUNCH => Transition::Launching,
             TERMINATE => Transition::Terminating,
-            other => return Ok(ignored(Ignored::OtherDetailType(other.to_owned()))),
+            other => return Ok(ignored(Ignored::OtherDetailType(shorten(other)))),
         };
     let envelope = Envelope {
         sent_at: sent_at(body.loose("time")),

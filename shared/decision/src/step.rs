@@ -115,6 +115,25 @@ pub struct HookCall {
     pub token: HookToken,
 }
 
+/// `LifecycleActionResult`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HookResult {
+    /// `CONTINUE`: AWS goes on with what it was about to do, and other hooks keep their say.
+    Continue,
+    /// `ABANDON`: a launching instance is terminated and replaced; a terminating one may even be retained.
+    Abandon,
+}
+
+impl HookResult {
+    /// The value on the wire.
+    pub const fn wire(self) -> &'static str {
+        match self {
+            Self::Continue => "CONTINUE",
+            Self::Abandon => "ABANDON",
+        }
+    }
+}
+
 /// A Kubernetes Event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {

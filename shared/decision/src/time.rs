@@ -211,3 +211,129 @@ fn two(large: u64, large_unit: &str, small: u64, small_unit: &str) -> String {
 fn whole_millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_seconds(seconds)
+    }
+
+    #[test]
+    fn times_are_printed_in_utc_with_milliseconds_only_when_there_are_any() {
+        let rows = [
+            (0, "1970-01-01T00:00:00Z"),
+            (1_795_339_800_000, "2026-11-22T09:30:00Z"),
+            (1_795_339_800_001, "2026-11-22T09:30:00.001Z"),
+            (1_795_339_800_500, "2026-11-22T09:30:00.500Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+            (i64::MAX, "9999-12-30T22:00:00.999Z"),
+            (i64::MIN, "-009999-01-02T01:59:59Z"),
+        ];
+        for (millis, text) in rows {
+            assert_eq!(Timestamp::from_millis(millis).to_string(), text, "{millis}");
+        }
+    }
+
+    #[test]
+    fn the_range_is_all_that_can_be_printed() {
+        assert_eq!(MILLIS_MIN, jiff::Timestamp::MIN.as_millisecond());
+        assert_eq!(MILLIS_MAX, jiff::Timestamp::MAX.as_millisecond());
+    }
+
+    #[test]
+    fn rfc_3339_is_read_with_any_offset_and_cut_to_milliseconds() {
+        let rows = [
+            ("2026-11-22T09:30:00Z", Some(1_795_339_800_000)),
+            ("2026-11-22T10:30:00+01:00", Some(1_795_339_800_000)),
+            ("2026-11-22T09:30:00.1239Z", Some(1_795_339_800_123)),
+            ("yyyy-mm-ddThh:mm:ssZ", None),
+            ("2026-11-22T09:30:00", None),
+            ("2026-11-22", None),
+            ("", None),
+        ];
+        for (text, millis) in rows {
+            let parsed = Timestamp::parse_rfc3339(text);
+            assert_eq!(parsed.ok().map(Timestamp::millis), millis, "{text}");
+        }
+        assert_eq!(
+            Timestamp::parse_rfc3339("noon").unwrap_err().to_string(),
+            "time `noon`: expected RFC 3339, such as 2026-11-22T09:30:00Z"
+        );
+    }
+
+    #[test]
+    fn rfc_2822_is_read_even_with_a_wrong_weekday() {
+        let rows = [
+            ("Sun, 05 Jun 2016 15:10:09 GMT", Some(1_465_139_409)),
+            // AWS's own sample: that day was a Sunday.
+            ("Sat, 05 Jun 2016 15:10:09 GMT", Some(1_465_139_409)),
+            ("5 Jun 2016 17:10:09 +0200", Some(1_465_139_409)),
+            ("2016-06-05T15:10:09Z", None),
+            ("", None),
+        ];
+        for (text, seconds) in rows {
+            assert_eq!(Timestamp::parse_rfc2822(text).ok(), seconds.map(at), "{text}");
+        }
+    }
+
+    #[test]
+    fn arithmetic_stops_at_the_ends() {
+        let (first, last) = (Timestamp::from_millis(i64::MIN), Timestamp::from_millis(i64::MAX));
+        assert_eq!(last + Duration::MAX, last);
+        assert_eq!(first - Duration::MAX, first);
+        assert_eq!(at(10) + Duration::from_millis(1), Timestamp::from_millis(10_001));
+        assert_eq!(at(10) - Duration::from_secs(3), at(7));
+        assert_eq!(at(10).since(at(7)), Duration::from_secs(3));
+        assert_eq!(at(7).since(at(10)), Duration::ZERO);
+        assert_eq!(at(7).until(at(10)), Duration::from_secs(3));
+        assert_eq!(last.until(first), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_deadline_is_passed_at_its_very_instant() {
+        let deadline = Deadline::at(at(100));
+        assert!(!deadline.passed(Timestamp::from_millis(99_999)));
+        assert!(deadline.passed(at(100)));
+        assert_eq!(deadline.remaining(at(40)), Duration::from_secs(60));
+        assert_eq!(deadline.remaining(at(101)), Duration::ZERO);
+        assert_eq!(deadline.before(Duration::from_secs(5)).when(), at(95));
+        assert_eq!(deadline.earlier(Deadline::at(at(99))), Deadline::at(at(99)));
+    }
+
+    #[test]
+    fn a_share_never_outlives_the_whole() {
+        let deadline = Deadline::at(at(100));
+        assert_eq!(deadline.share(at(40), 1, 3).when(), at(60));
+        assert_eq!(deadline.share(at(40), 3, 3).when(), at(100));
+        assert_eq!(deadline.share(at(40), 9, 3).when(), at(100));
+        assert_eq!(deadline.share(at(40), 1, 0).when(), at(100));
+        assert_eq!(deadline.share(at(40), 0, 3).when(), at(40));
+        assert_eq!(deadline.share(at(200), 1, 3), deadline, "already passed");
+    }
+
+    #[test]
+    fn durations_are_told_in_two_units_at_most() {
+        let rows = [
+            (0, "0 s"),
+            (44, "44 s"),
+            (59, "59 s"),
+            (60, "1 min"),
+            (90, "1 min 30 s"),
+            (599, "9 min 59 s"),
+            (600, "10 min"),
+            (11 * 60 + 59, "11 min"),
+            (3599, "59 min"),
+            (3600, "1 h"),
+            (2 * 3600 + 5 * 60, "2 h 5 min"),
+            (86_399, "23 h 59 min"),
+            (86_400, "1 d"),
+            (2 * 86_400 + 3 * 3600, "2 d 3 h"),
+        ];
+        for (seconds, text) in rows {
+            assert_eq!(human(Duration::from_secs(seconds)), text, "{seconds}");
+        }
+        assert_eq!(human(Duration::from_millis(1999)), "1 s");
+    }
+}

@@ -54,9 +54,15 @@ impl Sandbox {
 struct Answer {
     status: u16,
     content_type: &'static str,
-    /// One more header than every answer has, when there is one.
-    header: Option<(&'static str, &'static str)>,
+    /// Other headers than the content type.
+    headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
+}
+
+impl Answer {
+    fn json(status: u16, body: Vec<u8>) -> Self {
+        Self { status, content_type: "application/json", headers: Vec::new(), body }
+    }
 }
 
 /// The connection broke: the caller can't know whether its request took effect.
@@ -88,22 +94,27 @@ impl Passage {
     async fn pass(
         &self,
         effect: impl FnOnce(&mut World, Option<Fault>) -> Answer,
-        refuse: impl FnOnce(Fault) -> Answer,
+        refuse: impl FnOnce(&mut World, Fault) -> Answer,
     ) -> Result<Answer, ConnectionReset> {
         let (fault, before, after) = self.depart();
         self.wait(before).await;
         match fault {
             Some(Fault::TimedOutBefore) => {
-                self.log(0);
+                self.log(&mut self.sandbox.world(), 0);
                 return self.hang().await;
             }
             Some(Fault::ResetBefore) => {
-                self.log(0);
+                self.log(&mut self.sandbox.world(), 0);
                 return Err(ConnectionReset);
             }
             Some(fault @ (Fault::Throttled | Fault::ServerError)) => {
-                let answer = refuse(fault);
-                let unheard = Unheard::new(&self.sandbox, self.log(answer.status));
+                let (answer, calls) = {
+                    let mut world = self.sandbox.world();
+                    let answer = refuse(&mut world, fault);
+                    let calls = self.log(&mut world, answer.status);
+                    (answer, calls)
+                };
+                let unheard = Unheard::new(&self.sandbox, calls);
                 self.wait(after).await;
                 unheard.heard();
                 return Ok(answer);
@@ -150,8 +161,7 @@ impl Passage {
     }
 
     /// Logs a call that never reached the part of the world that would have logged it.
-    fn log(&self, status: u16) -> Range<usize> {
-        let mut world = self.sandbox.world();
+    fn log(&self, world: &mut World, status: u16) -> Range<usize> {
         let at = world.now;
         world.calls.push(Call {
             at,
@@ -184,7 +194,7 @@ impl<'a> Unheard<'a> {
 
 impl Drop for Unheard<'_> {
     fn drop(&mut self) {
-        if self.calls.is_empty() {
+        if self.calls.is_empty() || std::thread::panicking() {
             return;
         }
         let mut world = self.sandbox.world();

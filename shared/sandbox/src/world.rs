@@ -6,14 +6,18 @@
 use crate::aws::{Aws, AwsEvent};
 use crate::fault::Faults;
 use crate::kubernetes::{Kubernetes, KubernetesEvent};
+use crate::lambda::Process;
 use crate::traffic::{Traffic, TrafficEvent};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
 
 /// Milliseconds since the Unix epoch, in the world's own time.
 pub type Millis = i64;
+
+/// How long copies of the account are kept for stale reads.
+const COPIES_MS: Millis = 1_000;
 
 /// Something that will happen by itself.
 #[derive(Clone, Debug)]
@@ -62,8 +66,13 @@ pub struct World {
     pub calls: Vec<Call>,
     /// What happened, in words, for the demo's timeline.
     pub story: Vec<(Millis, String)>,
+    /// The processes that Lambda made, by number.
+    pub processes: BTreeMap<u32, Process>,
+    /// How many invocations there were.
+    pub invocations: u64,
     /// Rules of the world that somebody broke, found while it happened.
     pub violations: Vec<String>,
+    copies: VecDeque<(Millis, Aws)>,
     queue: BTreeMap<(Millis, u64), Event>,
     sequence: u64,
 }
@@ -92,7 +101,10 @@ impl World {
 
     /// Brings the world up to `to`, one event after the other, and counts the traffic between them.
     pub fn advance(&mut self, to: Millis) {
-        while let Some(entry) = self.queue.first_entry() {
+        loop {
+            // Before time goes on: what was just changed may plan events for its paths.
+            Traffic::look(self);
+            let Some(entry) = self.queue.first_entry() else { break };
             let at = entry.key().0;
             if at > to {
                 break;
@@ -101,7 +113,10 @@ impl World {
             Traffic::account(self, at);
             self.now = at;
             match event {
-                Event::Aws(event) => Aws::happen(self, event),
+                Event::Aws(event) => {
+                    self.remember_aws();
+                    Aws::happen(self, event);
+                }
                 Event::Kubernetes(event) => Kubernetes::happen(self, event),
                 Event::Traffic(event) => Traffic::happen(self, event),
             }
@@ -110,6 +125,34 @@ impl World {
             Traffic::account(self, to);
             self.now = to;
         }
+    }
+
+    /// Keeps a copy of the account as it is before a change, in worlds where reads may be stale.
+    pub(crate) fn remember_aws(&mut self) {
+        if !self.faults.stale_possible() || self.copies.back().is_some_and(|(at, _)| *at == self.now)
+        {
+            return;
+        }
+        let oldest = self.now - COPIES_MS;
+        while self.copies.front().is_some_and(|(until, _)| *until < oldest) {
+            self.copies.pop_front();
+        }
+        self.copies.push_back((self.now, self.aws.clone()));
+    }
+
+    /// Reads the account as it was `age` milliseconds ago.
+    pub(crate) fn in_the_past<R>(&mut self, age: Millis, read: impl FnOnce(&mut Self) -> R) -> R {
+        let at = self.now - age;
+        // A copy shows the account up to the change that it was taken before.
+        let Some(index) = self.copies.iter().position(|(until, _)| *until >= at) else {
+            return read(self);
+        };
+        let mut copies = std::mem::take(&mut self.copies);
+        std::mem::swap(&mut self.aws, &mut copies[index].1);
+        let answer = read(self);
+        std::mem::swap(&mut self.aws, &mut copies[index].1);
+        self.copies = copies;
+        answer
     }
 }
 
@@ -134,7 +177,10 @@ impl Sandbox {
             faults: Faults::default(),
             calls: Vec::new(),
             story: Vec::new(),
+            processes: BTreeMap::new(),
+            invocations: 0,
             violations: Vec::new(),
+            copies: VecDeque::new(),
             queue: BTreeMap::new(),
             sequence: 0,
         };
@@ -155,6 +201,14 @@ impl Sandbox {
         let mut world = self.world.lock().expect("no thread panicked while it held the world");
         world.advance(now);
         world
+    }
+
+    /// When the next event is due, without bringing the world up to the present.
+    ///
+    /// # Panics
+    /// As [`Sandbox::world`] does.
+    pub(crate) fn next_at(&self) -> Option<Millis> {
+        self.world.lock().expect("no thread panicked while it held the world").next_at()
     }
 
     /// Lets the world go on by itself until `until`.

@@ -42,7 +42,7 @@ impl<'a> Object<'a> {
     }
 
     /// The object in a field.
-    pub(super) fn object(&self, key: &str) -> Result<Object<'a>, EventError> {
+    pub(super) fn object(&self, key: &str) -> Result<Self, EventError> {
         match self.fields.get(key) {
             Some(value) => Self::of(value, &self.path_of(key)),
             None => Err(self.mismatch(key, "an object".to_owned())),

@@ -150,6 +150,8 @@ pub struct Pod {
     pub host_ports: Vec<u16>,
     /// Whether it has an `emptyDir` volume, whose content ends with the pod.
     pub empty_dir: bool,
+    /// Whether it has a `persistentVolumeClaim` volume, which must detach before its successor can start.
+    pub claims: bool,
 }
 
 /// A pod's controller (`ownerReferences` with `controller: true`).

@@ -1,6 +1,7 @@
-//! The wire to AWS: an HTTP connector, and what an AWS service says when it refuses.
+//! The wire to AWS: an HTTP connector, and the code with which each service refuses.
 
 use super::{Answer, Passage};
+use crate::aws::protocol::{Refusal, Service};
 use crate::aws::{self, Request, Response};
 use crate::fault::{Fault, Wire};
 use crate::world::{Sandbox, World};
@@ -57,8 +58,8 @@ impl HttpConnector for AwsWire {
 impl AwsWire {
     async fn exchange(&self, request: &HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let request = plain(request)?;
-        let service = service(&request);
-        let operation = format!("{service}:{}", action(&request));
+        let service = Service::of(&request).ok_or_else(|| ConnectorError::user("host".into()))?;
+        let operation = format!("{}:{}", service.name(), action(&request));
         let write = !is_read(&operation);
         let (sandbox, process) = (self.sandbox.clone(), self.process);
         let subject = String::new();
@@ -77,7 +78,10 @@ impl AwsWire {
             }
             .into()
         };
-        let answer = passage.pass(effect, |fault| refusal(service, fault)).await;
+        let refuse = |world: &mut World, fault| {
+            aws::refuse(world, &request, &refusal(service, fault)).into()
+        };
+        let answer = passage.pass(effect, refuse).await;
         let answer = answer.map_err(|reset| ConnectorError::io(reset.into()))?;
         respond(answer)
     }
@@ -85,8 +89,8 @@ impl AwsWire {
 
 impl From<Response> for Answer {
     fn from(response: Response) -> Self {
-        let Response { status, content_type, body } = response;
-        Self { status, content_type, header: None, body }
+        let Response { status, content_type, headers, body } = response;
+        Self { status, content_type, headers, body }
     }
 }
 
@@ -107,18 +111,6 @@ fn plain(request: &HttpRequest) -> Result<Request, ConnectorError> {
         headers,
         body: request.body().bytes().unwrap_or_default().to_vec(),
     })
-}
-
-/// The service of a request, from its credential scope or else its host's first label.
-fn service(request: &Request) -> &'static str {
-    let scope = request.headers.get("authorization").and_then(|value| {
-        value.split("Credential=").nth(1)?.split(',').next()?.split('/').nth(3)
-    });
-    let label = request.host.split('.').next().unwrap_or_default();
-    ["autoscaling", "elasticloadbalancing", "ec2", "sqs", "eks", "sts"]
-        .into_iter()
-        .find(|name| scope.unwrap_or(label) == *name)
-        .unwrap_or("unknown")
 }
 
 /// The operation's name: the `Action` of the query protocol, the target of the JSON one, or EKS's path.
@@ -146,55 +138,29 @@ fn is_read(operation: &str) -> bool {
     ["Describe", "Get", "List"].iter().any(|verb| action.starts_with(verb))
 }
 
-/// What `service` answers when it throttles or fails, in its own protocol and with its own code.
-fn refusal(service: &str, fault: Fault) -> Answer {
-    let throttled = fault == Fault::Throttled;
-    let (code, message) = match (throttled, service) {
-        (true, "ec2") => ("RequestLimitExceeded", "Request limit exceeded."),
-        (true, "autoscaling") => ("Throttling", "Rate exceeded"),
-        (true, "eks") => ("TooManyRequestsException", "Too Many Requests"),
-        (true, _) => ("ThrottlingException", "Rate exceeded"),
-        (false, "ec2") => ("InternalError", "An internal error has occurred"),
-        (false, "eks") => ("ServerException", "An internal error has occurred"),
-        (false, _) => ("InternalFailure", "An internal error has occurred"),
-    };
-    let status = match (throttled, service) {
-        (true, "ec2") => 503,
-        (true, "eks") => 429,
-        (true, _) => 400,
-        (false, _) => 500,
-    };
-    let (content_type, header, body) = match service {
-        "sqs" => (
-            "application/x-amz-json-1.0",
-            None,
-            format!(r#"{{"__type":"com.amazonaws.sqs#{code}","message":"{message}"}}"#),
-        ),
-        "eks" => (
-            "application/json",
-            Some(("x-amzn-errortype", code)),
-            format!(r#"{{"__type":"{code}","message":"{message}"}}"#),
-        ),
-        "ec2" => ("text/xml;charset=UTF-8", None, ec2_error(code, message)),
-        _ => ("text/xml", None, query_error(code, message, throttled)),
-    };
-    Answer { status, content_type, header, body: body.into_bytes() }
-}
-
-fn ec2_error(code: &str, message: &str) -> String {
-    format!(
-        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
-         <Message>{message}</Message></Error></Errors>\
-         <RequestID>ea966190-f9aa-478e-9ede-example</RequestID></Response>"
-    )
-}
-
-fn query_error(code: &str, message: &str, callers: bool) -> String {
-    let kind = if callers { "Sender" } else { "Receiver" };
-    format!(
-        "<ErrorResponse><Error><Type>{kind}</Type><Code>{code}</Code><Message>{message}</Message>\
-         </Error><RequestId>ea966190-f9aa-478e-9ede-example</RequestId></ErrorResponse>"
-    )
+/// What `service` says when it throttles or fails, with its own code.
+fn refusal(service: Service, fault: Fault) -> Refusal {
+    match (fault == Fault::Throttled, service) {
+        (true, Service::Ec2) => {
+            Refusal::new(503, "RequestLimitExceeded", "Request limit exceeded.")
+        }
+        (true, Service::Autoscaling) => Refusal::new(400, "Throttling", "Rate exceeded"),
+        (true, Service::Eks) => {
+            Refusal::new(429, "TooManyRequestsException", "Too Many Requests")
+        }
+        (true, Service::Elb | Service::Sqs) => {
+            Refusal::new(400, "ThrottlingException", "Rate exceeded")
+        }
+        (false, Service::Ec2) => {
+            Refusal::new(500, "InternalError", "An internal error has occurred")
+        }
+        (false, Service::Eks) => {
+            Refusal::new(500, "ServerException", "An internal error has occurred")
+        }
+        (false, Service::Autoscaling | Service::Elb | Service::Sqs) => {
+            Refusal::new(500, "InternalFailure", "An internal error has occurred")
+        }
+    }
 }
 
 fn respond(answer: Answer) -> Result<HttpResponse, ConnectorError> {
@@ -202,7 +168,7 @@ fn respond(answer: Answer) -> Result<HttpResponse, ConnectorError> {
     let mut response = HttpResponse::new(status, SdkBody::from(answer.body));
     let headers = response.headers_mut();
     headers.insert("content-type", answer.content_type);
-    if let Some((name, value)) = answer.header {
+    for (name, value) in answer.headers {
         headers.insert(name, value);
     }
     Ok(response)

@@ -5,7 +5,7 @@
 
 use super::{Answer, ConnectionReset, Passage};
 use crate::fault::{Fault, Wire};
-use crate::kubernetes::{self, Request, Response};
+use crate::kubernetes::{self, Request};
 use crate::world::{Millis, Sandbox, World};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -38,9 +38,9 @@ impl KubernetesWire {
         Self { sandbox, process }
     }
 
-    async fn exchange(
+    async fn exchange<B: http_body::Body>(
         self,
-        request: http::Request<kube::client::Body>,
+        request: http::Request<B>,
     ) -> Result<http::Response<AnswerBody>, ConnectionReset> {
         let request = plain(request).await?;
         let watch = request.query.get("watch").is_some_and(|value| value == "true" || value == "1");
@@ -54,21 +54,33 @@ impl KubernetesWire {
             subject: request.path.clone(),
             write,
         };
+        let mut held = 0;
         let effect = |world: &mut World, _: Option<Fault>| {
-            kubernetes::serve(world, self.process, &request).into()
+            if watch {
+                passage.log(world, 200);
+                return Answer::json(200, Vec::new());
+            }
+            let response = kubernetes::serve(world, self.process, &request);
+            held = kubernetes::held_ms(&request, &response);
+            Answer::json(response.status, response.body)
         };
-        let answer = passage.pass(effect, refusal).await?;
+        let mut answer = passage.pass(effect, refusal).await?;
+        passage.wait(held).await;
         if !watch || answer.status != 200 {
-            let body = Full::new(Bytes::from(answer.body)).map_err(|never| match never {});
-            return respond(answer.status, answer.content_type, answer.header, body.boxed_unsync());
+            let body = Full::new(Bytes::from(std::mem::take(&mut answer.body)));
+            let body = body.map_err(|never| match never {});
+            return respond(answer, body.boxed_unsync());
         }
         let lines = Watch::new(self.sandbox, passage.operation, request).lines();
         let body = StreamBody::new(lines).boxed_unsync();
-        respond(answer.status, "application/json", None, body)
+        respond(answer, body)
     }
 }
 
-impl tower::Service<http::Request<kube::client::Body>> for KubernetesWire {
+impl<B> tower::Service<http::Request<B>> for KubernetesWire
+where
+    B: http_body::Body<Data: Send> + Send + 'static,
+{
     type Response = http::Response<AnswerBody>;
     type Error = ConnectionReset;
     type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
@@ -77,14 +89,8 @@ impl tower::Service<http::Request<kube::client::Body>> for KubernetesWire {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<kube::client::Body>) -> Self::Future {
+    fn call(&mut self, request: http::Request<B>) -> Self::Future {
         Box::pin(self.clone().exchange(request))
-    }
-}
-
-impl From<Response> for Answer {
-    fn from(Response { status, body }: Response) -> Self {
-        Self { status, content_type: "application/json", header: None, body }
     }
 }
 
@@ -146,19 +152,26 @@ impl Watch {
             }
             _ => {}
         }
+        if self.seen != 0 && self.seen == world.kubernetes.resource_version() {
+            return Ok(self.again_at(&world));
+        }
         match kubernetes::watch_since(&mut world, &self.request, self.seen) {
-            Ok((lines, seen)) => {
+            Ok(lines) => {
                 self.ready.extend(lines);
-                self.seen = seen;
+                self.seen = world.kubernetes.resource_version();
             }
             Err(response) => {
                 self.ready.push_back(error_line(&response.body));
                 self.over = true;
             }
         }
+        Ok(self.again_at(&world))
+    }
+
+    fn again_at(&self, world: &World) -> Millis {
         let soon = world.now + WATCH_MS;
         let next = world.next_at().unwrap_or(soon).min(soon).min(self.until);
-        Ok(next.max(world.now + 1))
+        next.max(world.now + 1)
     }
 }
 
@@ -171,7 +184,7 @@ fn error_line(status: &[u8]) -> Vec<u8> {
 }
 
 /// The request as the world reads it.
-async fn plain(request: http::Request<kube::client::Body>) -> Result<Request, ConnectionReset> {
+async fn plain<B: http_body::Body>(request: http::Request<B>) -> Result<Request, ConnectionReset> {
     let (parts, body) = request.into_parts();
     let query: BTreeMap<String, String> =
         form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
@@ -206,13 +219,13 @@ fn operation(request: &Request) -> String {
 }
 
 /// What an API server answers when it is overloaded or its etcd fails.
-fn refusal(fault: Fault) -> Answer {
+fn refusal(_: &mut World, fault: Fault) -> Answer {
     if fault == Fault::Throttled {
         // API Priority and Fairness refuses in plain text, unlike an eviction's 429.
         return Answer {
             status: 429,
             content_type: "text/plain; charset=utf-8",
-            header: Some(("retry-after", "1")),
+            headers: vec![("retry-after", "1".to_owned())],
             body: b"Too many requests, please try again later.\n".to_vec(),
         };
     }
@@ -222,20 +235,17 @@ fn refusal(fault: Fault) -> Answer {
         "reason": "InternalError",
         "details": {"causes": [{"message": "etcdserver: leader changed"}]}, "code": 500
     });
-    let body = body.to_string().into_bytes();
-    Answer { status: 500, content_type: "application/json", header: None, body }
+    Answer::json(500, body.to_string().into_bytes())
 }
 
 fn respond(
-    status: u16,
-    content_type: &'static str,
-    header: Option<(&'static str, &'static str)>,
+    answer: Answer,
     body: AnswerBody,
 ) -> Result<http::Response<AnswerBody>, ConnectionReset> {
-    let response = http::Response::builder().status(status).header("content-type", content_type);
-    let response = match header {
-        Some((name, value)) => response.header(name, value),
-        None => response,
-    };
+    let mut response =
+        http::Response::builder().status(answer.status).header("content-type", answer.content_type);
+    for (name, value) in answer.headers {
+        response = response.header(name, value);
+    }
     response.body(body).map_err(|_| ConnectionReset)
 }

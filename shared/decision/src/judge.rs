@@ -1,0 +1,249 @@
+//! The verdicts on all pods of a node: small rules in the order in which a reader would ask.
+//!
+//! ```text
+//!   stays anyway? ─ is going? ─ must go now? ─ asked to be left? ─ still serving? ─ budgets? ─ room? ─ evict
+//! ```
+//! A deadline comes before every courtesy; a courtesy before the eviction.
+
+use crate::annotation::TAINT;
+use crate::budget::{Allowance, NodeOrder, allowance, implicit};
+use crate::limits::{ANSWER_MARGIN, EVICTION_RETRY, FORCE_MARGIN};
+use crate::matching::{includes, tolerates};
+use crate::policy::{AtLongestDrain, Policy, ProtectedPods};
+use crate::snapshot::Memory;
+use crate::snapshot::cluster::{NodeView, Phase, Pod, Service, TrafficPolicy};
+use crate::time::Timestamp;
+use crate::verdict::{Forced, Held, Judged, Stays, Verdict};
+use crate::withdraw::Standing;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Pods of this priority and above are critical (`system-cluster-critical` is 2,000,000,000).
+const CRITICAL_PRIORITY: i32 = 2_000_000_000;
+
+/// Annotations that ask for a pod to be left alone, with the value that says so.
+const PROTECTIONS: [(&str, &str); 2] = [
+    ("karpenter.sh/do-not-disrupt", "true"),
+    ("cluster-autoscaler.kubernetes.io/safe-to-evict", "false"),
+];
+
+/// A way by which requests reach this node: a target group and the ports it sends to.
+#[derive(Clone, Debug)]
+pub struct Path {
+    /// The ports; `None` when they are no longer known, which counts as any.
+    pub ports: Option<BTreeSet<u16>>,
+    /// Where the node stands with the group.
+    pub standing: Standing,
+}
+
+/// Everything that the rules look at.
+#[derive(Clone, Debug)]
+pub struct Bench<'a> {
+    /// The present.
+    pub now: Timestamp,
+    /// The policy of this departure.
+    pub policy: &'a Policy,
+    /// The node and what is on it.
+    pub view: &'a NodeView,
+    /// When the departure began.
+    pub since: Timestamp,
+    /// Its earliest hard deadline.
+    pub hard: Option<Timestamp>,
+    /// Its soft deadline.
+    pub soft: Timestamp,
+    /// A person's order to remove what is left.
+    pub forced: Option<Forced>,
+    /// How requests reach the node.
+    pub paths: &'a [Path],
+    /// The order of the departing nodes.
+    pub order: &'a NodeOrder,
+    /// What earlier turns learned.
+    pub memory: &'a Memory,
+    /// When to look again at what no event will tell.
+    pub look: Timestamp,
+}
+
+/// The verdicts on `pods`, in the order in which they leave: Jobs first, then by priority, critical last.
+pub fn judge<'a>(pods: &'a [Pod], bench: &Bench<'_>) -> Vec<Judged<'a>> {
+    let mut ordered: Vec<&Pod> = pods.iter().collect();
+    ordered.sort_by_key(|pod| (!is_job(pod), pod.priority, &pod.key));
+    let mut judged: Vec<Judged<'a>> = Vec::new();
+    let mut spent: BTreeMap<String, usize> = BTreeMap::new();
+    for pod in ordered {
+        let others = judged.iter().any(|other| other.is_waited_for() && !is_critical(other.pod));
+        let verdict = rule(pod, bench, others).unwrap_or_else(|| budgets(pod, bench, &mut spent));
+        judged.push(Judged { pod, verdict });
+    }
+    judged
+}
+
+fn is_job(pod: &Pod) -> bool {
+    pod.owner.as_ref().is_some_and(|owner| owner.kind == "Job")
+}
+
+fn is_critical(pod: &Pod) -> bool {
+    pod.priority >= CRITICAL_PRIORITY
+}
+
+/// All rules but the budgets'; `None` when none of them applies.
+fn rule(pod: &Pod, bench: &Bench<'_>, others: bool) -> Option<Verdict> {
+    stays(pod)
+        .or_else(|| going(pod, bench))
+        .or_else(|| forced(pod, bench))
+        .or_else(|| protected(pod, bench))
+        .or_else(|| serving(pod, bench))
+        .or_else(|| (others && is_critical(pod)).then(|| hold(bench, Held::AfterOthers)))
+        .or_else(|| refused(pod, bench))
+}
+
+fn hold(bench: &Bench<'_>, why: Held) -> Verdict {
+    Verdict::Hold(bench.look, why)
+}
+
+fn stays(pod: &Pod) -> Option<Verdict> {
+    let owner = pod.owner.as_ref().map(|owner| owner.kind.as_str());
+    let comes_back = owner.is_some()
+        && tolerates(&pod.tolerations, TAINT)
+        && tolerates(&pod.tolerations, "node.kubernetes.io/unschedulable");
+    if matches!(pod.phase, Phase::Succeeded | Phase::Failed) {
+        Some(Verdict::Leave(Stays::Finished))
+    } else if pod.mirror || owner == Some("Node") {
+        Some(Verdict::Leave(Stays::Static))
+    } else if owner == Some("DaemonSet") {
+        Some(Verdict::Leave(Stays::DaemonSet))
+    } else if comes_back && pod.deletion.is_none() {
+        Some(Verdict::Leave(Stays::WouldComeBack))
+    } else {
+        None
+    }
+}
+
+/// A pod that is being deleted: gone once its containers stopped, whatever finalizers keep the object.
+fn going(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
+    let deletion = pod.deletion?;
+    if pod.containers_stopped {
+        return Some(Verdict::Gone);
+    }
+    // A long grace would outlast the deadline: the second deletion below may shorten it.
+    let ends_too_late = bench.hard.is_some_and(|hard| deletion.ends_at > hard - ANSWER_MARGIN);
+    match forced(pod, bench) {
+        Some(verdict @ Verdict::Force(_, Forced::HardDeadline(_))) if ends_too_late => Some(verdict),
+        _ => Some(hold(bench, Held::Terminating)),
+    }
+}
+
+fn forced(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
+    if let Some(hard) = bench.hard {
+        let stop_by = hard - ANSWER_MARGIN - FORCE_MARGIN;
+        if bench.now >= stop_by - pod.grace {
+            let left = bench.now.until(stop_by).max(Duration::from_secs(1));
+            return Some(Verdict::Force(clamped(pod.grace, left), Forced::HardDeadline(hard)));
+        }
+    }
+    let overdue = bench.now >= bench.soft && bench.policy.at_longest_drain == AtLongestDrain::Force;
+    let why = bench.forced.or(overdue.then_some(Forced::LongestDrain))?;
+    Some(Verdict::Force(clamped(pod.grace, pod.grace), why))
+}
+
+/// A grace of at least one second: 0 would remove the object while its containers still run.
+fn clamped(grace: Duration, left: Duration) -> Duration {
+    Duration::from_secs(grace.min(left).as_secs().max(1))
+}
+
+fn protected(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
+    if bench.policy.protected_pods == ProtectedPods::Evict {
+        return None;
+    }
+    let (name, _) = PROTECTIONS
+        .iter()
+        .find(|(name, value)| pod.annotations.get(*name).map(String::as_str) == Some(*value))?;
+    Some(hold(bench, Held::Protected(name)))
+}
+
+/// Holds a pod that serves what arrives at this node: behind `Local`, or on a host port.
+fn serving(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
+    let services = match &bench.view.services {
+        Ok(services) => services.as_slice(),
+        Err(unread) => return Some(hold(bench, Held::Unread(unread.why.clone()))),
+    };
+    let ports = ports_served(pod, services);
+    let mut held = None;
+    for path in bench.paths.iter().filter(|path| leads_to(path, &ports)) {
+        match path.standing {
+            Standing::Registered { may: crate::withdraw::May::LastLiving, .. } | Standing::Clear => {}
+            Standing::Registered { .. } => return Some(hold(bench, Held::StillRegistered)),
+            Standing::Leaving { settled, .. } if settled > bench.now => {
+                held = held.max(Some(settled));
+            }
+            Standing::Leaving { .. } => {}
+        }
+    }
+    held.map(|settled| Verdict::Hold(settled, Held::Serving))
+}
+
+/// The ports of the node at which only this pod, or a pod like it on the same node, answers.
+fn ports_served(pod: &Pod, services: &[Service]) -> BTreeSet<u16> {
+    services
+        .iter()
+        .filter(|service| service.policy == TrafficPolicy::Local)
+        .filter(|service| {
+            service.key.namespace == pod.key.namespace && includes(&pod.labels, &service.selector)
+        })
+        .flat_map(|service| service.node_ports.iter().copied())
+        .chain(pod.host_ports.iter().copied())
+        .collect()
+}
+
+fn leads_to(path: &Path, ports: &BTreeSet<u16>) -> bool {
+    match &path.ports {
+        None => !ports.is_empty(),
+        Some(own) => !own.is_disjoint(ports),
+    }
+}
+
+/// A refusal that no budget explains is not tried again at once.
+fn refused(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
+    let attempts = bench.memory.evictions.get(&pod.uid)?;
+    let again_at = attempts.last_at + EVICTION_RETRY;
+    let why = attempts.refused.clone()?;
+    (again_at > bench.now).then_some(Verdict::Hold(again_at, Held::Refused(why)))
+}
+
+fn budgets(pod: &Pod, bench: &Bench<'_>, spent: &mut BTreeMap<String, usize>) -> Verdict {
+    let unread = |unread: &crate::snapshot::Unread| hold(bench, Held::Unread(unread.why.clone()));
+    let (budgets, services, siblings) =
+        match (&bench.view.budgets, &bench.view.services, &bench.view.siblings) {
+            (Ok(budgets), Ok(services), Ok(siblings)) => (budgets, services, siblings),
+            (Err(why), _, _) | (_, Err(why), _) | (_, _, Err(why)) => return unread(why),
+        };
+    if bench.now < bench.since + bench.policy.implicit_hold {
+        if let Some(pod) = without_room(pod, siblings) {
+            return hold(bench, Held::NoRoom(pod));
+        }
+        if let Some(why) = implicit(pod, bench.view, services, siblings, bench.order) {
+            return hold(bench, Held::ImplicitBudget(why));
+        }
+    }
+    match allowance(pod, budgets) {
+        Allowance::Free => Verdict::Evict,
+        Allowance::Exhausted(budget) => hold(bench, Held::Budget(budget)),
+        Allowance::Several(budgets) => hold(bench, Held::TwoBudgets(budgets)),
+        Allowance::Of { budget, allowed } => {
+            let used = spent.entry(budget.to_string()).or_default();
+            *used += 1;
+            if *used <= allowed { Verdict::Evict } else { hold(bench, Held::Budget(budget)) }
+        }
+    }
+}
+
+/// A sibling that finds no room: this pod's replacement would find none either.
+fn without_room(
+    pod: &Pod,
+    siblings: &[crate::snapshot::cluster::Sibling],
+) -> Option<crate::id::PodKey> {
+    let owner = &pod.owner.as_ref()?.uid;
+    siblings
+        .iter()
+        .find(|sibling| sibling.owner == *owner && sibling.unschedulable && !sibling.leaving)
+        .map(|sibling| sibling.key.clone())
+}

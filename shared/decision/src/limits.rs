@@ -1,0 +1,79 @@
+//! The numbers that policy does not set, each with what breaks when it doubles and when it halves.
+
+use std::time::Duration;
+
+/// Between a hook's hard deadline and our answer. Twice: pods lose ten seconds that they could have used.
+/// Half: a throttled answer or one slow slice comes too late.
+pub const ANSWER_MARGIN: Duration = Duration::from_secs(10);
+
+/// Between the end of a pod's clamped grace and the hard deadline, on top of the answer's margin. Twice: pods
+/// lose time. Half: the kubelet's own second of lag falls behind the deadline.
+pub const FORCE_MARGIN: Duration = Duration::from_secs(5);
+
+/// Between the last moment of a withdrawal plus its settle time and the hard deadline. Twice: capacity leaves
+/// earlier than it must. Half: one failed call costs the settle time.
+pub const WITHDRAW_MARGIN: Duration = Duration::from_secs(10);
+
+/// How long a node must have carried its place in the order (annotation and deadline) before it may withdraw.
+/// By then whoever listed the departing nodes without it has acted or given up: a list and a health are used for
+/// at most [`HEALTH_FRESH`], a call to AWS lasts at most 3 s. Half: two processes that do not see each other could
+/// both count on the other's target. Twice: four more seconds of new requests to a node that is going.
+pub const ORDER_SETTLES: Duration = Duration::from_secs(4);
+
+/// How old a read health may be when targets are taken out on its strength. Twice: [`ORDER_SETTLES`] must grow
+/// with it. Half: a busy limiter makes every second withdrawal wait for another turn.
+pub const HEALTH_FRESH: Duration = Duration::from_millis(1_000);
+
+/// How long after our record of a withdrawal the target may still look registered before it is recorded again,
+/// since the settle time counts from the record. Half: a slow turn writes the node twice. Twice: requests that
+/// were sent meanwhile are counted as settled too early.
+pub const RECORD_FRESH: Duration = Duration::from_secs(3);
+
+/// How long an event may be ahead of what DescribeAutoScalingInstances shows (eventual consistency) before it
+/// counts as no longer true. Half: a slow control plane loses a hook to its timeout. Twice: a late duplicate is
+/// looked at a minute longer, which costs a few reads.
+pub const EVENT_AHEAD: Duration = Duration::from_secs(60);
+
+/// How long an accepted heartbeat proves that an ambiguous lifecycle state (warm pool, root volume) is still the
+/// one that our token belongs to. Twice: a late duplicate could cordon an instance that just came back. Half:
+/// twice the heartbeats.
+pub const PROOF_LASTS: Duration = Duration::from_secs(30);
+
+/// An instance that was launched longer ago than this and has no node has lost it, rather than not yet got it.
+/// Half: slow images count as lost nodes. Twice: hooks of lost nodes wait longer.
+pub const REGISTERS_WITHIN: Duration = Duration::from_secs(600);
+
+/// Evictions and deletions of one node in one turn. Twice: a node with 110 pods takes twice the API server's
+/// seats at once. Half: it takes twice as many turns.
+pub const REMOVALS_AT_ONCE_MAX: usize = 10;
+
+/// Between two tries of an eviction that was refused for another reason than a budget that we can read.
+pub const EVICTION_RETRY: Duration = Duration::from_secs(5);
+
+/// How often a drain that stands still is reported. Half: twice the log lines at night. Twice: a person waits
+/// longer for the first word.
+pub const BLOCKED_REPORT_EVERY: Duration = Duration::from_secs(300);
+
+/// A drain that has not moved for this long is blocked rather than slow.
+pub const BLOCKED_AFTER: Duration = Duration::from_secs(60);
+
+/// The shortest heartbeat timeout that is supported; below it a crash can cost more than half of the timeout.
+pub const HEARTBEAT_SUPPORTED_MIN: Duration = Duration::from_secs(120);
+
+/// How long a hook without a usable cluster or group may be looked up again before it is answered anyway.
+pub const LOOKUP_PATIENCE: Duration = Duration::from_secs(120);
+
+/// While a departure is younger than the first value it is looked at every second value. The sum over the 48 hours
+/// that a lifecycle action can last stays below 600 receives, of the 1,000 that the queue allows.
+pub const LOOK_EVERY: [(Duration, Duration); 4] = [
+    (Duration::from_secs(120), Duration::from_secs(2)),
+    (Duration::from_secs(600), Duration::from_secs(10)),
+    (Duration::from_secs(3_600), Duration::from_secs(30)),
+    (Duration::from_secs(6 * 3_600), Duration::from_secs(120)),
+];
+
+/// The interval for everything older than [`LOOK_EVERY`] covers.
+pub const LOOK_EVERY_LATER: Duration = Duration::from_secs(600);
+
+/// The longest time a message is hidden: SQS allows 12 hours from its receipt.
+pub const HIDE_MAX: Duration = Duration::from_secs(11 * 3_600);

@@ -1,0 +1,26 @@
+//! How often to look: often while seconds count, rarely in a drain of hours, always within the hook's heartbeat.
+
+use crate::limits::{LOOK_EVERY, LOOK_EVERY_LATER};
+use crate::time::Timestamp;
+use std::time::Duration;
+
+/// When to look again at a departure that began at `since`, if no earlier instant matters.
+/// Half of the shortest heartbeat is the longest wait, so that a heartbeat is never late.
+pub fn look(now: Timestamp, since: Timestamp, heartbeat: Option<Duration>) -> Timestamp {
+    let age = now.since(since);
+    let every = LOOK_EVERY
+        .iter()
+        .find(|(younger_than, _)| age < *younger_than)
+        .map_or(LOOK_EVERY_LATER, |(_, every)| *every);
+    now + every.min(heartbeat.map_or(every, |heartbeat| heartbeat / 3))
+}
+
+/// Spreads instants of many departures over `span`: a hash of the instance and the receive count, no chance in it.
+pub fn jitter(instance: &crate::id::InstanceId, receives: u32, span: Duration) -> Duration {
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325 ^ u64::from(receives);
+    for byte in instance.as_str().bytes() {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    let span_ms = u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1);
+    Duration::from_millis(hash % span_ms)
+}

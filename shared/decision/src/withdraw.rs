@@ -1,0 +1,220 @@
+//! Out of the load balancers, with a floor: whose targets may leave a group now.
+//!
+//! Processes do not see each other, so all compute the same from what is written down: the departing nodes
+//! (unschedulable, with our record), in the order of (hard deadline, instance id). Of a group's living targets
+//! a share stays in; of the departing ones only the first that the floor allows may go. A record of a withdrawal
+//! is written before the call, so who has one counts as gone already.
+//!
+//! ```text
+//!   living ─── keep (floor) ─── those with a record ──> free places ──> the first in the order
+//! ```
+//!
+//! Two processes that list at the same moment agree unless a node joined the order in between; hence a node waits
+//! `ORDER_SETTLES` after its place changed. What that can't cover is a process that stops for seconds between its
+//! look and its call; the executor skips a call whose health is older than `HEALTH_FRESH`.
+
+use crate::annotation::Departure;
+use crate::id::InstanceId;
+use crate::limits::{ORDER_SETTLES, WITHDRAW_MARGIN};
+use crate::policy::Policy;
+use crate::snapshot::aws::{RegistrationOwner, TargetGroup, TargetState};
+use crate::step::TargetId;
+use crate::time::Timestamp;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Where an instance stands with one target group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing of it is there, and nothing was taken out lately.
+    Clear,
+    /// Out, but requests may still come until `settled` and connections may last until `drained`.
+    Leaving {
+        /// From then on no new request comes through it.
+        settled: Timestamp,
+        /// From then on no connection is left: settled, and the deregistration delay is over.
+        drained: Timestamp,
+    },
+    /// Still in.
+    Registered {
+        /// Exactly what is registered.
+        targets: Vec<TargetId>,
+        /// Whether it may leave.
+        may: May,
+    },
+}
+
+/// Whether a target may leave its group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum May {
+    /// Yes.
+    Now,
+    /// Not yet.
+    Later {
+        /// Until then at the longest.
+        at: Timestamp,
+        /// Why.
+        why: Wait,
+    },
+    /// It is the last living target, and nothing came to replace it in time: it stays until the instance ends.
+    LastLiving,
+}
+
+/// Why a target stays in for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Its place in the order is too new.
+    OrderSettles,
+    /// The floor: others must turn healthy first.
+    Floor {
+        /// Living targets now.
+        living: usize,
+        /// How many must stay.
+        keep: usize,
+    },
+    /// The departing nodes could not be listed.
+    Unlisted,
+}
+
+/// What the order is computed from.
+#[derive(Clone, Debug)]
+pub struct Order<'a> {
+    /// The present.
+    pub now: Timestamp,
+    /// This instance.
+    pub me: &'a InstanceId,
+    /// When the departure began.
+    pub since: Timestamp,
+    /// Its earliest hard deadline.
+    pub hard: Option<Timestamp>,
+    /// The records of all departing nodes, by instance, this one's included; `None` when they could not be listed
+    /// or there is no node to carry one.
+    pub records: Option<&'a BTreeMap<InstanceId, Departure>>,
+}
+
+/// Where this instance stands with `group`.
+pub fn standing(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Standing {
+    let mine = || group.targets.iter().filter(|target| target.id == order.me.as_str());
+    let targets: Vec<TargetId> =
+        mine().filter(|target| target.state.is_registered()).map(id_of).collect();
+    if !targets.is_empty() {
+        return Standing::Registered { targets, may: may(group, order, policy) };
+    }
+    let draining = mine().any(|target| target.state == TargetState::Draining);
+    left(group, order, policy, draining)
+}
+
+fn id_of(target: &crate::snapshot::aws::Target) -> TargetId {
+    TargetId { id: target.id.clone(), port: target.port, zone: target.zone.clone() }
+}
+
+/// When what left is settled and drained. Our record says when it left; of what the ASG took out we know only that
+/// it happened before the hook's event, and that the ASG waited for the delay.
+fn left(group: &TargetGroup, order: &Order<'_>, policy: &Policy, draining: bool) -> Standing {
+    let settle = policy.settle(group.balancer);
+    let recorded = order
+        .records
+        .and_then(|records| records.get(order.me))
+        .and_then(|record| record.withdrawn_from(&group.arn))
+        .map(|withdrawn| withdrawn.at);
+    let left_at = match (recorded, group.owner) {
+        (Some(at), _) => at,
+        (None, RegistrationOwner::Asg) if !draining => order.since - group.deregistration_delay,
+        (None, _) if draining => order.since,
+        (None, _) => return Standing::Clear,
+    };
+    let settled = left_at + settle;
+    let drained = if draining { left_at + group.deregistration_delay } else { left_at };
+    if settled <= order.now && !draining {
+        return Standing::Clear;
+    }
+    Standing::Leaving { settled, drained: drained.max(settled) }
+}
+
+fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
+    let living = living(group);
+    if !living.contains(order.me.as_str()) {
+        return May::Now;
+    }
+    let latest = latest(group, order, policy);
+    let Some(records) = order.records else { return blind(&living, order, latest) };
+    let Some(mine) = records.get(order.me) else {
+        return May::Later { at: order.now, why: Wait::Unlisted };
+    };
+    let ordered_at = mine.ranked_at + ORDER_SETTLES;
+    if ordered_at > order.now {
+        return May::Later { at: ordered_at, why: Wait::OrderSettles };
+    }
+    let keep = if order.now >= latest { 1 } else { floor(group, &living, records, policy) };
+    let claimed = |id: &InstanceId| {
+        id != order.me && records.get(id).is_some_and(|record| record.withdrawn_from(&group.arn).is_some())
+    };
+    let gone = records.keys().filter(|id| living.contains(id.as_str()) && claimed(id)).count();
+    let places = living.len().saturating_sub(gone).saturating_sub(keep);
+    let before_me = records
+        .iter()
+        .filter(|(id, _)| living.contains(id.as_str()) && !claimed(id))
+        .filter(|(id, record)| rank(id, record) < rank(order.me, mine))
+        .count();
+    if before_me < places {
+        return May::Now;
+    }
+    if order.now >= latest {
+        return May::LastLiving;
+    }
+    May::Later { at: latest, why: Wait::Floor { living: living.len(), keep } }
+}
+
+/// The place of a node in the order: the most urgent first, ties by id.
+fn rank<'a>(id: &'a InstanceId, record: &Departure) -> (Timestamp, &'a InstanceId) {
+    (record.hard().unwrap_or(Timestamp::from_millis(i64::MAX)), id)
+}
+
+/// Without a list of the departing nodes (no node, or no API server), nobody leaves before the last moment, and
+/// the living target with the greatest id stays: all who are blind agree on that one.
+fn blind(living: &BTreeSet<&str>, order: &Order<'_>, latest: Timestamp) -> May {
+    if order.now < latest {
+        return May::Later { at: latest, why: Wait::Unlisted };
+    }
+    if living.last().copied() == Some(order.me.as_str()) { May::LastLiving } else { May::Now }
+}
+
+/// The ids that the group counts on: its healthy targets, or all registered ones when none is healthy, since a
+/// load balancer then sends to all (fail-open).
+fn living(group: &TargetGroup) -> BTreeSet<&str> {
+    let healthy = group.targets.iter().any(|target| target.state.is_living());
+    group
+        .targets
+        .iter()
+        .filter(|target| {
+            if healthy { target.state.is_living() } else { target.state.is_registered() }
+        })
+        .map(|target| target.id.as_str())
+        .collect()
+}
+
+/// How many living targets must stay: the share of those that are in or were in before the departing ones left.
+fn floor(
+    group: &TargetGroup,
+    living: &BTreeSet<&str>,
+    records: &BTreeMap<InstanceId, Departure>,
+    policy: &Policy,
+) -> usize {
+    let leaving = group
+        .targets
+        .iter()
+        .filter(|target| target.state == TargetState::Draining)
+        .map(|target| target.id.as_str())
+        .filter(|id| records.keys().any(|instance| instance.as_str() == *id));
+    let base = living.iter().copied().chain(leaving).collect::<BTreeSet<_>>().len();
+    (base * usize::from(policy.floor_percent)).div_ceil(100).max(1)
+}
+
+/// The last moment for a withdrawal: the settle time must fit before the hard deadline, and without one
+/// nobody waits longer for a replacement than the policy says.
+fn latest(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Timestamp {
+    let patience = order.since + policy.withdraw_hold;
+    match order.hard {
+        Some(hard) => patience.min(hard - policy.settle(group.balancer) - WITHDRAW_MARGIN),
+        None => patience,
+    }
+}
