@@ -5,7 +5,6 @@ use aws_sdk_eks::Client;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use decision::id::ClusterName;
-use decision::step::Class;
 use std::sync::Arc;
 
 mod token;
@@ -34,7 +33,9 @@ pub async fn cluster(
         Ok(answer) => answer,
         Err(error) => {
             let error = call.failed(error);
-            return if error.class() == Class::Gone { Ok(None) } else { Err(error) };
+            // The code, not the class: a 404 from something in between says nothing of the cluster.
+            let code = error.refusal().map(|refusal| refusal.code.as_str());
+            return if code == Some("ResourceNotFoundException") { Ok(None) } else { Err(error) };
         }
     };
     let missing = |field| call.unreadable(AnswerError::Missing(field));

@@ -56,9 +56,15 @@ impl Call {
 
     /// A write with a body. `fieldValidation=Strict` makes the server refuse a field it does not know;
     /// by default it would drop the field with a warning, and with it a precondition.
-    pub(crate) fn write(self, method: Method, kind: &'static str, body: &impl Serialize) -> Result<Self, ClusterError> {
+    pub(crate) fn write(
+        self,
+        method: Method,
+        kind: &'static str,
+        body: &impl Serialize,
+    ) -> Result<Self, ClusterError> {
         let strict = matches!(method, Method::POST | Method::PATCH);
-        let bytes = serde_json::to_vec(body).map_err(|error| self.failed(Cause::Unwritable(error)))?;
+        let bytes =
+            serde_json::to_vec(body).map_err(|error| self.failed(Cause::Unwritable(error)))?;
         let call = Self { method, body: Some((kind, bytes)), ..self };
         Ok(if strict { call.with("fieldValidation", "Strict") } else { call })
     }

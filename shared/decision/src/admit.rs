@@ -21,7 +21,7 @@ const PAUSED_LOOK: Duration = Duration::from_secs(300);
 
 /// What becomes of one signal before any departure or arrival is looked at.
 #[derive(Clone, Debug)]
-pub enum Admission<'a> {
+pub(crate) enum Admission<'a> {
     /// Nothing more to decide.
     Out(Next),
     /// Ours and, as far as is known, true.
@@ -30,22 +30,22 @@ pub enum Admission<'a> {
 
 /// A signal that is ours.
 #[derive(Clone, Debug)]
-pub struct Admitted<'a> {
+pub(crate) struct Admitted<'a> {
     /// The signal as it arrived.
-    pub seen: &'a Seen,
+    pub(crate) seen: &'a Seen,
     /// Its hook's part.
-    pub hook: &'a HookSignal,
+    pub(crate) hook: &'a HookSignal,
     /// The hook's facts; `None` when they could not be read for a long time.
-    pub facts: Option<&'a Hook>,
+    pub(crate) facts: Option<&'a Hook>,
     /// What the hook's metadata changes.
-    pub overrides: Overrides,
+    pub(crate) overrides: Overrides,
     /// Settings in the metadata that could not be read.
-    pub mistakes: Vec<SettingError>,
+    pub(crate) mistakes: Vec<SettingError>,
 }
 
 impl Admitted<'_> {
     /// What names the lifecycle action.
-    pub fn call(&self) -> HookCall {
+    pub(crate) fn call(&self) -> HookCall {
         HookCall {
             asg: self.hook.asg.clone(),
             hook: self.hook.hook.clone(),
@@ -54,13 +54,13 @@ impl Admitted<'_> {
     }
 
     /// The instant at which AWS ends the wait whatever we do: the event's time and the hook's global timeout.
-    pub fn hard(&self) -> Option<Timestamp> {
+    pub(crate) fn hard(&self) -> Option<Timestamp> {
         self.facts.map(|facts| self.seen.sent_at + facts.global)
     }
 }
 
 /// Whether AWS accepted a heartbeat for this token lately enough to act on it.
-pub fn is_proven(admitted: &Admitted<'_>, snapshot: &Snapshot) -> bool {
+pub(crate) fn is_proven(admitted: &Admitted<'_>, snapshot: &Snapshot) -> bool {
     let ambiguous = !matches!(admitted.hook.route, HookRoute::Normal);
     match snapshot.memory.hooks.get(&admitted.hook.token.fingerprint()) {
         Some(HookState::Active(at)) => !ambiguous || snapshot.now.since(*at) <= PROOF_LASTS,
@@ -69,7 +69,7 @@ pub fn is_proven(admitted: &Admitted<'_>, snapshot: &Snapshot) -> bool {
 }
 
 /// Judges one signal of the snapshot.
-pub fn admit<'a>(seen: &'a Seen, snapshot: &'a Snapshot, policy: &Policy) -> Admission<'a> {
+pub(crate) fn admit<'a>(seen: &'a Seen, snapshot: &'a Snapshot, policy: &Policy) -> Admission<'a> {
     let SignalKind::Hook(hook) = &seen.signal.kind;
     let facts = match &seen.hook {
         Ok(Some(facts)) => Some(facts),

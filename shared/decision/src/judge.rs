@@ -96,6 +96,16 @@ fn rule(pod: &Pod, bench: &Bench<'_>, others: bool) -> Option<Verdict> {
         .or_else(|| refused(pod, bench))
 }
 
+/// Whether a departure waits for this pod at all, and it has not been told to go yet.
+pub(crate) fn must_go(pod: &Pod) -> bool {
+    stays(pod).is_none() && pod.deletion.is_none()
+}
+
+/// Whether a departure waits for this pod at all.
+pub(crate) fn is_waited_for(pod: &Pod) -> bool {
+    stays(pod).is_none() && !(pod.deletion.is_some() && pod.containers_stopped)
+}
+
 fn hold(bench: &Bench<'_>, why: Held) -> Verdict {
     Verdict::Hold(bench.look, why)
 }

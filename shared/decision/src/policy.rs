@@ -48,6 +48,8 @@ pub struct Policy {
     pub implicit_hold: Duration,
     /// How long a terminating instance without a node is given to register.
     pub registration_wait: Duration,
+    /// How long a launching instance is given to become ready.
+    pub longest_launch: Duration,
     /// What a launch hook is answered with when its deadline comes and the node is not ready.
     pub launch_deadline: LaunchDeadline,
     /// Taint keys that must be gone before a node counts as ready, besides the known ones.
@@ -119,6 +121,10 @@ impl Policy {
     /// This policy with the overrides of one hook: the object under `ebbtide` in its NotificationMetadata.
     pub fn overridden(&self, overrides: &Overrides) -> Self {
         let mut policy = self.clone();
+        if self.mode == Mode::Paused {
+            // A pause is for everything: no hook's metadata may undo it.
+            return policy;
+        }
         for (setting, text) in &overrides.0 {
             // Parsed once when the overrides were read, so it can't fail here.
             let applied = (setting.apply)(&mut policy, text);
@@ -155,6 +161,7 @@ impl Policy {
             protected_pods: ProtectedPods::Honour,
             implicit_hold: Duration::ZERO,
             registration_wait: Duration::ZERO,
+            longest_launch: Duration::ZERO,
             launch_deadline: LaunchDeadline::Continue,
             startup_taints: BTreeSet::new(),
         }

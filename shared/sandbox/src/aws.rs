@@ -138,14 +138,14 @@ pub fn serve(world: &mut World, process: u32, request: &Request) -> Response {
     };
     let (action, subject) = name(service, request, &form);
     let Aws { budgets, account, .. } = &mut world.aws;
-    let outcome = budgets.admit((service, &action), account, world.now).and_then(|()| match service
-    {
-        Service::Autoscaling => autoscaling::api::serve(world, process, &action, &form),
-        Service::Ec2 => ec2::api::serve(world, &action, &form),
-        Service::Eks => eks::serve(world, request),
-        Service::Elb => elbv2::api::serve(world, &action, &form),
-        Service::Sqs => sqs::api::serve(world, &action, &request.body),
-    });
+    let outcome =
+        budgets.admit((service, &action), account, world.now).and_then(|()| match service {
+            Service::Autoscaling => autoscaling::api::serve(world, process, &action, &form),
+            Service::Ec2 => ec2::api::serve(world, &action, &form),
+            Service::Eks => eks::serve(world, request),
+            Service::Elb => elbv2::api::serve(world, &action, &form),
+            Service::Sqs => sqs::api::serve(world, &action, &request.body),
+        });
     let response = match outcome {
         Ok(body) => success(service, &action, &body, &request_id),
         Err(refusal) => failure(service, &refusal, &request_id),

@@ -1,126 +1,218 @@
-//! The cluster.
-use crate::world::{Millis, World};
-use std::collections::BTreeMap;
+//! The cluster: an API server, kubelets and controllers, as far as Ebbtide relies on them.
+//!
+//! Everybody writes objects into one [`store::Store`] and hears of it from its history. Callers
+//! come through [`serve`]; a kubelet or a controller acts when its event is due. Whoever wrote
+//! makes no difference to those who hear of it.
+//!
+//! ```text
+//!   caller ─ serve ──┐              ┌─> watches
+//!   scenario ────────┼─> store ─────┼─> kubelet:     start, Ready, SIGTERM, SIGKILL, object gone
+//!   kubelet ─────────┤   (history)  ├─> controllers: replicas, endpoints, budgets, taints, volumes
+//!   controllers ─────┘              └─> scheduler
+//! ```
+//!
+//! Each of those hears with a lag of its own ([`lag::Lags`]), drawn from the world's seed.
+
+pub mod api;
+pub mod budget;
+mod daemon;
+mod delete;
+mod eviction;
+pub mod kind;
+mod kubelet;
+pub mod lag;
+mod news;
+pub mod node;
+pub mod object;
+mod owner;
+mod patch;
+mod pod;
+mod read;
+pub mod rule;
+pub mod scenario;
+mod scheduler;
+mod selector;
+pub mod service;
+mod stateful;
+mod status;
+pub mod store;
+mod taint;
+mod volume;
+mod watch;
+pub mod workload;
+mod write;
+
+pub use api::{Request, Response, held_ms, operation, serve};
+pub use kind::Kind;
+pub use lag::Lags;
+pub use node::{InstanceBirth, NodeSpec, NodeTemplate, Stop, Taint};
+pub use rule::{BudgetBreak, How, Removal};
+pub use scenario::OtherParty;
+pub use selector::Selector;
+pub use service::{Endpoint, Policy, Service, ServiceKind, ServiceSpec};
+pub use watch::watch_since;
+pub use workload::{
+    Amount, Budget, Limit, Manners, Strategy, Toleration, UnhealthyPods, Workload, WorkloadKind,
+};
+
+use crate::world::{Event, Millis, World};
+use object::{Key, Object};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use store::Store;
+
+/// What a kubelet or a controller does next.
 #[derive(Clone, Debug)]
-pub enum KubernetesEvent {}
+pub enum KubernetesEvent {
+    /// A controller looks at one thing again.
+    Task(Task),
+    /// A kubelet does something to a pod.
+    Kubelet {
+        /// The pod.
+        uid: Arc<str>,
+        /// The pod's round when this was planned; another one makes it void.
+        round: u32,
+        /// What it does.
+        act: kubelet::Act,
+    },
+    /// Something happens to a node.
+    Node {
+        /// Its name.
+        name: Arc<str>,
+        /// The node's beat when this was planned; another one makes it void.
+        beat: u32,
+        /// What happens.
+        act: node::Act,
+    },
+    /// A volume is off its node.
+    Detached(Key),
+    /// The second party writes to some node.
+    Other,
+}
+
+/// One thing that a controller looks at again. Asked for twice before it is due, it is done once.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Task {
+    /// An owner counts its pods.
+    Workload(Arc<str>),
+    /// A Service's EndpointSlice follows its pods.
+    Service(Key),
+    /// A budget counts its pods.
+    Budget(Key),
+    /// The scheduler looks for room.
+    Schedule,
+    /// The node controller ties taints to the node's state.
+    Taints(Arc<str>),
+}
+
+/// The cluster.
 #[derive(Debug, Default)]
-pub struct Kubernetes;
-
-/// One HTTP request to the API server.
-#[derive(Clone, Debug, Default)]
-pub struct Request {
-    /// `GET`, `POST`, `PATCH`, `DELETE`.
-    pub method: String,
-    /// Without the query: `/api/v1/nodes/n1`.
-    pub path: String,
-    /// Decoded query parameters.
-    pub query: BTreeMap<String, String>,
-    /// The content type of the body, which names the kind of a patch.
-    pub content_type: String,
-    /// The body as it came.
-    pub body: Vec<u8>,
-}
-
-/// What the API server answers.
-#[derive(Clone, Debug)]
-pub struct Response {
-    /// The HTTP status.
-    pub status: u16,
-    /// JSON.
-    pub body: Vec<u8>,
-}
-
-/// An instance that runs, as EC2 tells it: its kubelet will register soon.
-#[derive(Clone, Debug)]
-pub struct InstanceBirth {
-    /// `i-…`.
-    pub instance: String,
-    /// The private DNS name: the node's name.
-    pub private_dns: String,
-    /// `eu-west-1a`.
-    pub zone: String,
-    /// Counts the boots of this instance, from 1.
-    pub boot: u32,
-}
-
-/// How a host went.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Stop {
-    /// For good.
-    Terminated,
-    /// It may be started again.
-    Stopped,
-    /// It is started again at once.
-    Rebooted,
-}
-
-/// One pod behind a Service, as its EndpointSlice says now.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Endpoint {
-    /// The pod.
-    pub pod_uid: String,
-    /// Its node's name.
-    pub node: String,
-    /// Takes new connections.
-    pub ready: bool,
-    /// The pod's readiness, whether or not it terminates.
-    pub serving: bool,
-    /// The pod has a deletion timestamp.
-    pub terminating: bool,
-    /// When one of these flags last changed.
-    pub changed_at: Millis,
+pub struct Kubernetes {
+    /// All objects.
+    pub store: Store,
+    /// How long everybody takes to react.
+    pub lags: Lags,
+    /// What nodes look like whose instances start by themselves.
+    pub template: NodeTemplate,
+    /// Verb and resource (`patch`, `nodes`; `create`, `pods/eviction`) that are refused with 403.
+    pub denied: BTreeSet<(String, String)>,
+    /// Every pod that a caller removed.
+    pub removals: Vec<Removal>,
+    /// Every deletion by a caller that took a healthy pod although its budget had none to give.
+    pub budget_breaks: Vec<BudgetBreak>,
+    pods: BTreeMap<Arc<str>, kubelet::Run>,
+    nodes: BTreeMap<Arc<str>, node::State>,
+    instances: BTreeMap<String, Arc<str>>,
+    workloads: BTreeMap<Arc<str>, owner::State>,
+    services: BTreeMap<Key, service::Service>,
+    budgets: BTreeMap<Key, budget::State>,
+    pending: BTreeSet<Key>,
+    queued: BTreeSet<Task>,
+    other: Option<OtherParty>,
+    addresses: u32,
 }
 
 impl Kubernetes {
-    pub(crate) fn happen(_world: &mut World, event: KubernetesEvent) {
-        match event {}
+    pub(crate) fn happen(world: &mut World, event: KubernetesEvent) {
+        match event {
+            KubernetesEvent::Task(task) => {
+                world.kubernetes.queued.remove(&task);
+                perform(world, &task);
+            }
+            KubernetesEvent::Kubelet { uid, round, act } => kubelet::act(world, &uid, round, act),
+            KubernetesEvent::Node { name, beat, act } => node::act(world, &name, beat, act),
+            KubernetesEvent::Detached(key) => volume::detached(world, &key),
+            KubernetesEvent::Other => scenario::other_party(world),
+        }
+        news::spread(world);
     }
-
-    /// The cluster hears that an instance runs: its node registers and turns Ready.
-    pub fn instance_started(_world: &mut World, _birth: &InstanceBirth) {}
-
-    /// The cluster loses a host: its containers stop in this very millisecond.
-    pub fn instance_stopped(_world: &mut World, _instance: &str, _stop: Stop) {}
 
     /// The global resource version, where a watch that was answered up to now goes on.
     pub fn resource_version(&self) -> u64 {
-        0
+        self.store.resource_version()
+    }
+
+    /// All Services with their endpoints.
+    pub fn services(&self) -> impl Iterator<Item = &Service> {
+        self.services.values()
     }
 
     /// The endpoints of a Service, as its EndpointSlice says now; none when there is no such Service.
-    pub fn endpoints(&self, _namespace: &str, _service: &str) -> &[Endpoint] {
-        &[]
+    pub fn endpoints(&self, namespace: &str, service: &str) -> &[Endpoint] {
+        let service = self.services.get(&object::key(namespace, service));
+        service.map_or(&[], |service| service.endpoints.as_slice())
     }
 
     /// Whether the pod's containers accept connections right now.
-    pub fn pod_serving(&self, _uid: &str) -> bool {
-        false
+    pub fn pod_serving(&self, uid: &str) -> bool {
+        self.pods.get(uid).is_some_and(kubelet::Run::listens)
     }
 
-    /// The node whose providerID ends in this instance.
-    pub fn node_of_instance(&self, _instance: &str) -> Option<&str> {
-        None
+    /// Whether the pod's containers run right now, whatever the API says.
+    pub fn pod_running(&self, uid: &str) -> bool {
+        self.pods.get(uid).is_some_and(kubelet::Run::runs)
+    }
+
+    /// A pod by namespace and name.
+    pub fn pod(&self, namespace: &str, name: &str) -> Option<&Object> {
+        self.store.get(Kind::Pod, &object::key(namespace, name)).map(Arc::as_ref)
+    }
+
+    /// The pods bound to a node, as the API shows them.
+    pub fn pods_on(&self, node: &str) -> impl Iterator<Item = &Object> {
+        let keys = self.store.pods_on(node);
+        keys.filter_map(|key| self.store.get(Kind::Pod, key).map(Arc::as_ref))
+    }
+
+    /// A node by name.
+    pub fn node(&self, name: &str) -> Option<&Object> {
+        self.store.get(Kind::Node, &object::key("", name)).map(Arc::as_ref)
+    }
+
+    /// The node of an instance, also one that has not registered yet.
+    pub fn node_of_instance(&self, instance: &str) -> Option<&str> {
+        self.instances.get(instance).map(|name| &**name)
+    }
+
+    /// Whether the node's host is up, whatever the API says: its kube-proxy forwards then.
+    pub fn host_up(&self, node: &str) -> bool {
+        self.nodes.get(node).is_some_and(|state| state.up)
     }
 }
 
-/// Answers one request (not a watch).
-pub fn serve(_world: &mut World, _process: u32, _request: &Request) -> Response {
-    Response { status: 404, body: Vec::new() }
+/// Plans a task for `delay` milliseconds from now, unless it is planned already.
+fn plan(world: &mut World, delay: Millis, task: Task) {
+    if world.kubernetes.queued.insert(task.clone()) {
+        world.after(delay, Event::Kubernetes(KubernetesEvent::Task(task)));
+    }
 }
 
-/// The JSON lines of a watch since `resource_version` (0: all there is, as ADDED), or 410 when too
-/// old. The next poll goes on from [`Kubernetes::resource_version`].
-pub fn watch_since(
-    _world: &mut World,
-    _request: &Request,
-    _resource_version: u64,
-) -> Result<Vec<Vec<u8>>, Response> {
-    Ok(Vec::new())
-}
-
-/// How long the real server holds this answer back: it retries a uid conflict of an eviction for
-/// 9.97 s before it says 409.
-pub fn held_ms(request: &Request, response: &Response) -> Millis {
-    let conflict = response.status == 409 && request.path.ends_with("/eviction");
-    if conflict { 9_970 } else { 0 }
+fn perform(world: &mut World, task: &Task) {
+    match task {
+        Task::Workload(id) => owner::reconcile(world, id),
+        Task::Service(key) => service::reconcile(world, key),
+        Task::Budget(key) => budget::reconcile(world, key),
+        Task::Schedule => scheduler::schedule(world),
+        Task::Taints(node) => taint::reconcile(world, node),
+    }
 }

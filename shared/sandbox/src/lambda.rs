@@ -11,6 +11,9 @@
 //! ```
 
 mod mapping;
+mod md5;
+#[cfg(test)]
+mod tests;
 
 pub use mapping::Mapping;
 
@@ -22,7 +25,6 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use mapping::Poller;
 use serde_json::Value;
 use std::fmt;
-use std::future::Future;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 

@@ -13,6 +13,8 @@
 mod flow;
 mod meter;
 mod proxy;
+#[cfg(test)]
+mod tests;
 
 pub use flow::Cause;
 pub use meter::{Loss, Report};
@@ -244,9 +246,10 @@ impl Traffic {
         known.map_or_else(|| Arc::from(instance), |(name, _)| name.clone())
     }
 
-    /// Whether a request in flight on this flow goes on.
+    /// Whether a request in flight on this flow goes on. Its pod may have stopped listening: it ends what
+    /// it has begun for as long as its containers run.
     fn lives(&self, world: &World, flow: &Flow) -> bool {
         world.aws.ec2.is_up(&flow.instance)
-            && flow.pod.as_ref().is_none_or(|pod| world.kubernetes.pod_serving(pod))
+            && flow.pod.as_ref().is_none_or(|pod| world.kubernetes.pod_running(pod))
     }
 }

@@ -10,7 +10,11 @@
 //! ```
 
 mod aws;
+#[cfg(test)]
+pub(crate) mod client;
 mod kubernetes;
+#[cfg(test)]
+mod tests;
 
 pub use aws::AwsWire;
 pub use kubernetes::KubernetesWire;

@@ -175,6 +175,14 @@ pub const SETTINGS: &[Setting] = &[
         apply: |policy, text| span(text).map(|time| policy.registration_wait = time),
     },
     Setting {
+        variable: "LONGEST_LAUNCH",
+        key: Some("longest_launch"),
+        default: "15m",
+        form: SPAN_FORM,
+        why: "a node is ready within one to five minutes; after fifteen it will not be, and is replaced",
+        apply: |policy, text| span(text).map(|time| policy.longest_launch = time),
+    },
+    Setting {
         variable: "LAUNCH_DEADLINE",
         key: Some("launch_deadline"),
         default: "abandon",

@@ -237,6 +237,7 @@ impl Ec2 {
             instance.impaired = true;
         }
         Self::host_down(world, id, Stop::Stopped);
+        Autoscaling::host_lost(world, id);
     }
 
     /// Warns of a Spot interruption (best effort), and takes the instance back `lead_ms` later.
@@ -290,10 +291,7 @@ impl Ec2 {
             state: State::Pending,
             up: false,
             boot: 1,
-            private_dns: format!(
-                "ip-10-0-{third}-{fourth}.{}.compute.internal",
-                world.aws.region
-            ),
+            private_dns: format!("ip-10-0-{third}-{fourth}.{}.compute.internal", world.aws.region),
             private_ip,
             zone: zone.to_owned(),
             launched_at: world.now,

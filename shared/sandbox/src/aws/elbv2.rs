@@ -214,12 +214,8 @@ impl Elb {
     pub fn add_target_group(world: &mut World, spec: TargetGroupSpec) -> String {
         let arn = Self::arn(world, &spec.name);
         let (targets, port) = (spec.targets.clone(), spec.port);
-        let group = TargetGroup {
-            arn: arn.clone(),
-            spec,
-            targets: BTreeMap::new(),
-            lingering: Vec::new(),
-        };
+        let group =
+            TargetGroup { arn: arn.clone(), spec, targets: BTreeMap::new(), lingering: Vec::new() };
         world.aws.elb.groups.insert(arn.clone(), group);
         for target in targets {
             Self::add_healthy(world, &arn, &target, port);
@@ -248,9 +244,7 @@ impl Elb {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
         let (region, account) = (&world.aws.region, &world.aws.account);
-        format!(
-            "arn:aws:elasticloadbalancing:{region}:{account}:targetgroup/{name}/{id:016x}"
-        )
+        format!("arn:aws:elasticloadbalancing:{region}:{account}:targetgroup/{name}/{id:016x}")
     }
 
     /// Where the load balancer of a group (by ARN) sends new requests at `now`. When it knows of no healthy target
@@ -264,7 +258,8 @@ impl Elb {
         if !routes.is_empty() {
             return routes;
         }
-        let registered = |health: &Health| matches!(health, Health::Initial(_) | Health::Unhealthy(_));
+        let registered =
+            |health: &Health| matches!(health, Health::Initial(_) | Health::Unhealthy(_));
         let open = group.targets.iter().filter(|(_, target)| registered(&target.health));
         open.map(|(key, _)| key.clone()).collect()
     }
@@ -294,8 +289,7 @@ impl Elb {
         let target = Target {
             health,
             since: now,
-            routable_since: draining
-                .map_or(lingering.map(|_| now), |target| target.routable_since),
+            routable_since: draining.map_or(lingering.map(|_| now), |target| target.routable_since),
             routable_until: draining.map_or(lingering, |target| target.routable_until),
             passed: 0,
             failed: 0,
@@ -334,7 +328,8 @@ impl Elb {
         let subject = Subject { group: arn.to_owned(), key, epoch: target.epoch };
         let out = now + world.rng.i64(lag);
         // Whether it counts or not, the load balancer may have seen it healthy a moment ago.
-        let leaves = target.routable_since.is_some() && target.routable_until.is_none_or(|u| u > out);
+        let leaves =
+            target.routable_since.is_some() && target.routable_until.is_none_or(|u| u > out);
         if leaves {
             target.routable_until = Some(out);
         }
@@ -347,9 +342,10 @@ impl Elb {
 
     /// Until when `id` drains in any of `groups`, if it does.
     pub(crate) fn drains_until(&self, groups: &[String], id: &str) -> Option<Millis> {
-        let targets = groups.iter().filter_map(|arn| self.groups.get(arn)).flat_map(|group| {
-            group.targets.range((id.to_owned(), 0)..=(id.to_owned(), u16::MAX))
-        });
+        let targets = groups
+            .iter()
+            .filter_map(|arn| self.groups.get(arn))
+            .flat_map(|group| group.targets.range((id.to_owned(), 0)..=(id.to_owned(), u16::MAX)));
         let ends = targets.filter_map(|(_, target)| match target.health {
             Health::Draining { until } => Some(until),
             _ => None,

@@ -89,7 +89,8 @@ impl EventBridge {
     pub fn emit(world: &mut World, notice: &Notice<'_>) {
         let body = Self::envelope(world, notice);
         let matches = |rule: &Rule| {
-            rule.detail_types.is_empty() || rule.detail_types.iter().any(|t| t == notice.detail_type)
+            rule.detail_types.is_empty()
+                || rule.detail_types.iter().any(|t| t == notice.detail_type)
         };
         let rules = &world.aws.events.rules;
         let queues: Vec<String> =

@@ -226,7 +226,6 @@ pub(crate) fn success(service: Service, action: &str, body: &str, request_id: &s
     let namespace = service.namespace();
     let text = match service {
         Service::Autoscaling | Service::Elb => {
-            // An action without output has no result element at all, as CompleteLifecycleAction does have one.
             format!(
                 "<{action}Response xmlns=\"{namespace}\"><{action}Result>{body}</{action}Result>\
                  <ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"

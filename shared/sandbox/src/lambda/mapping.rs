@@ -3,7 +3,7 @@
 //! The mapping starts with five batches at once and adds five a second while the queue is not empty,
 //! up to its maximum concurrency. What a batch becomes follows AWS's rules for `batchItemFailures`.
 
-use super::{Function, Returned, Trigger};
+use super::{Function, Returned, Trigger, md5};
 use crate::aws::sqs::{Message, Sqs};
 use crate::world::{Millis, World};
 use serde_json::{Value, json};
@@ -105,12 +105,12 @@ impl Poller {
     pub(super) fn finish(&mut self, world: &mut World, batch: &[Message], returned: &Returned) {
         self.busy -= 1;
         let Trigger::Queue(mapping) = &self.trigger else { return };
-        let ids: BTreeSet<&str> = batch.iter().map(|message| &*message.id).collect();
+        let ids: BTreeSet<&str> = batch.iter().map(|message| message.id.as_str()).collect();
         let failed = match returned {
             Ok(answer) => failures(answer, &ids),
             Err(_) => ids,
         };
-        for message in batch.iter().filter(|message| !failed.contains(&*message.id)) {
+        for message in batch.iter().filter(|message| !failed.contains(message.id.as_str())) {
             Sqs::delete(world, &mapping.queue, &message.receipt);
         }
     }
@@ -158,7 +158,7 @@ fn event(world: &World, queue: &str, batch: &[Message]) -> Value {
                 "ApproximateFirstReceiveTimestamp": message.first_received_at.to_string(),
             },
             "messageAttributes": {},
-            "md5OfBody": message.md5,
+            "md5OfBody": md5::hex(message.body.as_bytes()),
             "eventSource": "aws:sqs",
             "eventSourceARN": format!("arn:aws:sqs:{region}:{account}:{queue}"),
             "awsRegion": region,

@@ -98,9 +98,11 @@ impl Proxies {
         self.views.retain(|instance, _| world.aws.ec2.is_up(instance));
         let up = world.aws.ec2.instances.values().filter(|instance| instance.up);
         let new = up.map(|instance| &instance.id).filter(|id| !self.views.contains_key(id.as_str()));
-        new.filter(|id| world.kubernetes.node_of_instance(id).is_some())
-            .map(|id| Arc::from(id.as_str()))
-            .collect()
+        let registered = |id: &&String| {
+            let node = world.kubernetes.node_of_instance(id);
+            node.is_some_and(|node| world.kubernetes.node(node).is_some())
+        };
+        new.filter(registered).map(|id| Arc::from(id.as_str())).collect()
     }
 }
 

@@ -44,7 +44,7 @@ impl KubernetesWire {
     ) -> Result<http::Response<AnswerBody>, ConnectionReset> {
         let request = plain(request).await?;
         let watch = request.query.get("watch").is_some_and(|value| value == "true" || value == "1");
-        let operation = operation(&request);
+        let operation = kubernetes::operation(&request);
         let write = !watch && request.method != "GET";
         let passage = Passage {
             sandbox: self.sandbox.clone(),
@@ -202,20 +202,6 @@ async fn plain<B: http_body::Body>(request: http::Request<B>) -> Result<Request,
             .to_owned(),
         body: body.to_vec(),
     })
-}
-
-/// `PATCH nodes`, `POST pods/eviction`: the method with the resource and subresource of the path.
-fn operation(request: &Request) -> String {
-    let mut parts = request.path.split('/').filter(|part| !part.is_empty());
-    let group = if parts.next() == Some("api") { 1 } else { 2 };
-    let mut parts = parts.skip(group).peekable();
-    let first = parts.next().unwrap_or_default();
-    let (resource, mut rest) = match (first, parts.clone().nth(1)) {
-        ("namespaces", Some(resource)) => (resource, parts.skip(2)),
-        (resource, _) => (resource, parts.skip(0)),
-    };
-    let subresource = rest.nth(1).map(|name| format!("/{name}")).unwrap_or_default();
-    format!("{} {resource}{subresource}", request.method)
 }
 
 /// What an API server answers when it is overloaded or its etcd fails.

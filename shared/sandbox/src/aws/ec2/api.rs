@@ -132,10 +132,9 @@ fn matches(pattern: &str, value: &str) -> bool {
 
 fn offset(form: &Form) -> Result<usize, Refusal> {
     let Some(token) = form.get("NextToken") else { return Ok(0) };
-    token
-        .strip_prefix("page-")
-        .and_then(|at| at.parse().ok())
-        .ok_or_else(|| Refusal::new(400, "InvalidParameterValue", "Unable to parse pagination token"))
+    token.strip_prefix("page-").and_then(|at| at.parse().ok()).ok_or_else(|| {
+        Refusal::new(400, "InvalidParameterValue", "Unable to parse pagination token")
+    })
 }
 
 fn write_state(xml: &mut Xml, instance: &Instance) {

@@ -127,7 +127,10 @@ fn describe_target_group_attributes(world: &World, form: &Form) -> Result<String
         ),
         ("stickiness.enabled", "false".to_owned()),
         ("load_balancing.cross_zone.enabled", "use_load_balancer_configuration".to_owned()),
-        ("target_group_health.unhealthy_state_routing.minimum_healthy_targets.count", "1".to_owned()),
+        (
+            "target_group_health.unhealthy_state_routing.minimum_healthy_targets.count",
+            "1".to_owned(),
+        ),
     ];
     match group.spec.kind {
         Kind::Alb => {

@@ -58,10 +58,7 @@ impl Health {
             Self::Unhealthy(reason) => ("unhealthy", Some(reason.describe())),
             Self::Draining { .. } => (
                 "draining",
-                Some((
-                    "Target.DeregistrationInProgress",
-                    "Target deregistration is in progress",
-                )),
+                Some(("Target.DeregistrationInProgress", "Target deregistration is in progress")),
             ),
             Self::Unused(reason) => ("unused", Some(reason.describe())),
         }
@@ -149,11 +146,7 @@ impl Elb {
             .collect();
         for subject in subjects {
             match state {
-                State::Running => {
-                    let first = world.rng.i64(world.aws.elb.lag.first_check_ms.clone());
-                    Self::turn(world, &subject, Health::Initial(Reason::InitialHealthChecking));
-                    world.after(first, Event::Aws(AwsEvent::Elb(Step::Check(subject))));
-                }
+                State::Running => Self::back(world, subject),
                 State::Stopped | State::Terminated => {
                     let lag = world.rng.i64(world.aws.elb.lag.gone_ms.clone());
                     world.after(lag, Event::Aws(AwsEvent::Elb(Step::Gone(subject, state))));
@@ -161,6 +154,22 @@ impl Elb {
                 State::Pending | State::ShuttingDown | State::Stopping => {}
             }
         }
+    }
+
+    /// Checks the target of an instance that was started again as if it were new.
+    fn back(world: &mut World, mut subject: Subject) {
+        let first = world.rng.i64(world.aws.elb.lag.first_check_ms.clone());
+        let epoch = world.aws.elb.epoch + 1;
+        let Some(target) = Self::target_mut(world, &subject) else { return };
+        if !matches!(target.health, Health::Unused(Reason::Stopped)) {
+            return;
+        }
+        target.epoch = epoch;
+        (target.passed, target.failed) = (0, 0);
+        world.aws.elb.epoch = epoch;
+        subject.epoch = epoch;
+        Self::turn(world, &subject, Health::Initial(Reason::InitialHealthChecking));
+        world.after(first, Event::Aws(AwsEvent::Elb(Step::Check(subject))));
     }
 
     pub(super) fn gone(world: &mut World, subject: &Subject, state: State) {

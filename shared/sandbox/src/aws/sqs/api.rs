@@ -149,12 +149,15 @@ fn change_batch(world: &mut World, ask: &Value) -> Result<Value, Refusal> {
     let queue = queue(world, ask)?;
     let entries = ask["Entries"].as_array().map(Vec::as_slice).unwrap_or_default();
     if entries.is_empty() {
-        let message = "There should be at least one ChangeMessageVisibilityBatchRequestEntry in the request.";
+        let message =
+            "There should be at least one ChangeMessageVisibilityBatchRequestEntry in the request.";
         return Err(Refusal::new(400, "AWS.SimpleQueueService.EmptyBatchRequest", message));
     }
     if entries.len() > BATCH_MAX {
-        let message =
-            format!("Maximum number of entries per request are 10. You have sent {}.", entries.len());
+        let message = format!(
+            "Maximum number of entries per request are 10. You have sent {}.",
+            entries.len()
+        );
         let code = "AWS.SimpleQueueService.TooManyEntriesInBatchRequest";
         return Err(Refusal::new(400, code, message));
     }
@@ -177,8 +180,9 @@ fn change_batch(world: &mut World, ask: &Value) -> Result<Value, Refusal> {
 }
 
 fn unchanged(why: Unchanged, receipt: &str, seconds: i64) -> Refusal {
-    let handle =
-        |reason: &str| format!("Value {receipt} for parameter ReceiptHandle is invalid. Reason: {reason}");
+    let handle = |reason: &str| {
+        format!("Value {receipt} for parameter ReceiptHandle is invalid. Reason: {reason}")
+    };
     let timeout = |reason: &str| {
         format!("Value {seconds} for parameter VisibilityTimeout is invalid. Reason: {reason}")
     };
@@ -186,7 +190,8 @@ fn unchanged(why: Unchanged, receipt: &str, seconds: i64) -> Refusal {
     let (code, message) = match why {
         Unchanged::NoQueue => return no_queue(),
         Unchanged::BadHandle => {
-            let message = format!("The input receipt handle \"{receipt}\" is not a valid receipt handle.");
+            let message =
+                format!("The input receipt handle \"{receipt}\" is not a valid receipt handle.");
             ("ReceiptHandleIsInvalid", message)
         }
         Unchanged::Stale => ("InvalidParameterValue", handle(stale)),
@@ -195,7 +200,8 @@ fn unchanged(why: Unchanged, receipt: &str, seconds: i64) -> Refusal {
             ("InvalidParameterValue", timeout("Must be between 0 and 43200, if provided."))
         }
         Unchanged::BeyondLimit => {
-            let reason = "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]";
+            let reason =
+                "Total VisibilityTimeout for the message is beyond the limit [43200 seconds]";
             ("InvalidParameterValue", timeout(reason))
         }
     };

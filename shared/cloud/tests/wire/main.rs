@@ -1,0 +1,9 @@
+//! What `cloud` puts on the wire and what it makes of the answers: request bytes, response bytes.
+
+mod autoscaling;
+mod clients;
+mod ec2;
+mod eks;
+mod elbv2;
+mod fake;
+mod sqs;

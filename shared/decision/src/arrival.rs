@@ -1,0 +1,185 @@
+//! One instance's way into service: the node must be there and mean it, then the launch hook is answered.
+//!
+//! Ready is a condition that is present and true, not the absence of bad ones. An instance that was here before (warm
+//! pool, root volume) carries our record: what it says is put back, exactly, before the answer.
+
+use crate::annotation::{DEPARTURE, Departure, EXCLUDE, TAINT};
+use crate::decision::{Course, End};
+use crate::departure::{Case, is_last_moment};
+use crate::policy::LaunchDeadline;
+use crate::report::{Report, Stage};
+use crate::signal::HookRoute;
+use crate::snapshot::aws::RegistrationOwner;
+use crate::snapshot::cluster::{ClusterView, Node, NodeLookup, NodeView};
+use crate::step::{HookResult, NodePatch, PatchPurpose, Step, TargetChange};
+use std::collections::BTreeSet;
+
+/// Taints that go by themselves once a node can serve.
+const STARTUP_TAINTS: [&str; 8] = [
+    "node.kubernetes.io/not-ready",
+    "node.kubernetes.io/unreachable",
+    "node.kubernetes.io/network-unavailable",
+    "node.cloudprovider.kubernetes.io/uninitialized",
+    "node.cloudprovider.kubernetes.io/shutdown",
+    "ebs.csi.aws.com/agent-not-ready",
+    "efs.csi.aws.com/agent-not-ready",
+    "node.cilium.io/agent-not-ready",
+];
+
+/// Decides the arrival's next step.
+pub(crate) fn decide(case: &Case<'_>) -> Course {
+    let mut report = Report::new(case.snapshot.instance.clone(), Stage::Arriving(String::new()));
+    report.begin(case.since, case.hard);
+    for signal in case.signals {
+        report.mistakes(&signal.mistakes);
+        report.heartbeat(signal.facts);
+    }
+    if case.signals.iter().all(|signal| signal.hook.route == HookRoute::WarmPoolIn) {
+        report.stage = Stage::Arrived;
+        let why = "into the warm pool: it is stopped next, so nothing is waited for".to_owned();
+        return case.done(Vec::new(), report, why);
+    }
+    match &case.snapshot.cluster {
+        ClusterView::NotAsked => waiting(case, report, "nothing could be asked yet".into()),
+        ClusterView::Unnamed => continued(case, report, "no tag, hook or setting names a cluster".into()),
+        ClusterView::Deleted(cluster) => {
+            continued(case, report, format!("EKS knows no cluster {cluster}"))
+        }
+        ClusterView::Unreachable { cluster, why } => {
+            report.stage = Stage::Unreachable { cluster: cluster.to_string(), why: why.clone() };
+            if is_over(case) {
+                // An API server that is away says nothing about the node: an outage must not abandon a fleet.
+                return continued(case, report, format!("cluster {cluster} unreachable to the end"));
+            }
+            case.again(Vec::new(), report, case.look())
+        }
+        ClusterView::Reached { node: NodeLookup::Absent, .. } => {
+            waiting(case, report, "its node has not registered".into())
+        }
+        ClusterView::Reached { node: NodeLookup::Found(view), .. } => on_node(case, view, report),
+    }
+}
+
+fn on_node(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
+    report.node = Some(view.node.name.clone());
+    let record = record(case, &view.node);
+    if let Some(missing) = missing(case, view, record.as_ref()) {
+        return waiting(case, report, missing);
+    }
+    let Some(record) = record else {
+        return continued(case, report, "the node is ready".into());
+    };
+    if !case.is_proven() {
+        report.stage = Stage::Proving;
+        return case.again(Vec::new(), report, case.now());
+    }
+    let registers = registers(case, &record);
+    if !registers.is_empty() {
+        report.stage = Stage::Arriving("its targets are registered again".into());
+        return case.again(registers, report, case.now());
+    }
+    report.stage = Stage::Arriving("our cordon is taken back".into());
+    case.again(vec![Step::PatchNode(undo(&view.node, &record))], report, case.now())
+}
+
+fn continued(case: &Case<'_>, mut report: Report, why: String) -> Course {
+    report.stage = Stage::Arrived;
+    case.done(Vec::new(), report, why)
+}
+
+/// Not ready: look again, or answer as the policy says at the deadline.
+fn waiting(case: &Case<'_>, mut report: Report, missing: String) -> Course {
+    if is_over(case) {
+        let result = match case.policy.launch_deadline {
+            LaunchDeadline::Continue => HookResult::Continue,
+            LaunchDeadline::Abandon => HookResult::Abandon,
+        };
+        let why = format!("the launch's deadline, and {missing}");
+        report.stage = Stage::Overdue;
+        return Course { steps: Vec::new(), end: End::Done(result, why), report };
+    }
+    report.stage = Stage::Arriving(missing);
+    case.again(Vec::new(), report, case.look())
+}
+
+/// Whether the launch has had its time: the policy's, or all that the hook gives.
+fn is_over(case: &Case<'_>) -> bool {
+    is_last_moment(case) || case.now() >= case.since + case.policy.longest_launch
+}
+
+/// Our record of the departure that this arrival ends. Only an instance that comes back can have one.
+fn record(case: &Case<'_>, node: &Node) -> Option<Departure> {
+    let record = Departure::parse(node.annotations.get(DEPARTURE)?)?;
+    (record.instance == case.snapshot.instance).then_some(record)
+}
+
+/// What the node still lacks, in words; `None` when it may serve.
+fn missing(case: &Case<'_>, view: &NodeView, record: Option<&Departure>) -> Option<String> {
+    let node = &view.node;
+    let rebooting = case.signals.iter().any(|signal| signal.hook.route == HookRoute::RootVolume)
+        && record.is_some_and(|record| record.boot.is_some() && record.boot == node.boot);
+    if rebooting {
+        return Some("its node still shows the boot before the root volume was replaced".into());
+    }
+    match node.ready {
+        None => return Some("its node has no Ready condition yet".into()),
+        Some(false) => return Some("its node is not Ready".into()),
+        Some(true) => {}
+    }
+    let startup = |key: &str| STARTUP_TAINTS.contains(&key) || case.policy.startup_taints.contains(key);
+    if let Some(taint) = node.taints.iter().find(|taint| startup(&taint.key)) {
+        return Some(format!("its node still has the startup taint {}", taint.key));
+    }
+    let pods = match &view.pods {
+        Ok(pods) => pods,
+        Err(unread) => return Some(format!("its pods could not be read: {}", unread.why)),
+    };
+    let daemon = pods.iter().find(|pod| {
+        pod.owner.as_ref().is_some_and(|owner| owner.kind == "DaemonSet")
+            && !pod.ready
+            && pod.deletion.is_none()
+    });
+    daemon.map(|pod| format!("DaemonSet pod {} is not Ready", pod.key))
+}
+
+/// Targets of groups that nobody but us registers, as the record says they were.
+fn registers(case: &Case<'_>, record: &Departure) -> Vec<Step> {
+    let Ok(groups) = &case.snapshot.aws.target_groups else { return Vec::new() };
+    let named = groups.iter().filter(|group| group.owner == RegistrationOwner::Named);
+    named
+        .filter_map(|group| {
+            let withdrawn = record.withdrawn_from(&group.arn)?;
+            let registered: BTreeSet<(&str, u16)> = group
+                .targets
+                .iter()
+                .filter(|target| target.state.is_registered())
+                .map(|target| (target.id.as_str(), target.port))
+                .collect();
+            let targets: Vec<_> = withdrawn
+                .targets
+                .iter()
+                .filter(|target| !registered.contains(&(target.id.as_str(), target.port)))
+                .cloned()
+                .collect();
+            let change = TargetChange { group: group.arn.clone(), targets };
+            (!change.targets.is_empty()).then_some(Step::Register(change))
+        })
+        .collect()
+}
+
+/// The PATCH that puts back exactly what the record says we changed.
+pub(crate) fn undo(node: &Node, record: &Departure) -> NodePatch {
+    let taints: Vec<_> = node.taints.iter().filter(|taint| taint.key != TAINT).cloned().collect();
+    let drop_taint = record.tainted && taints != node.taints;
+    let drop_label = record.labelled && node.labels.contains_key(EXCLUDE);
+    NodePatch {
+        node: node.name.clone(),
+        uid: node.uid.clone(),
+        resource_version: node.resource_version.clone(),
+        unschedulable: (record.cordoned && node.unschedulable).then_some(false),
+        taints: drop_taint.then_some(taints),
+        labels: if drop_label { vec![(EXCLUDE.into(), None)] } else { Vec::new() },
+        annotations: vec![(DEPARTURE.into(), None)],
+        purpose: PatchPurpose::Undo,
+    }
+}

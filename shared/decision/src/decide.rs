@@ -1,0 +1,129 @@
+//! The one pure call of a turn: a snapshot in, a decision out.
+//!
+//! Each signal of the snapshot gets exactly one `Next`, since the answers are made by mapping over the signals: no path
+//! can forget a hook.
+
+use crate::admit::{Admission, Admitted, admit};
+use crate::decision::{Answer, Course, Decision, Ending, End, Next};
+use crate::departure::Case;
+use crate::limits::ANSWER_MARGIN;
+use crate::pace::look;
+use crate::policy::{Mode, Policy};
+use crate::report::{Report, Stage};
+use crate::signal::Transition;
+use crate::snapshot::{HookState, Snapshot};
+use crate::step::{HookResult, Step};
+use crate::{arrival, departure};
+use std::time::Duration;
+
+/// Decides about one instance.
+pub fn decide(snapshot: &Snapshot, policy: &Policy) -> Decision {
+    let admissions: Vec<Admission<'_>> =
+        snapshot.signals.iter().map(|seen| admit(seen, snapshot, policy)).collect();
+    let departing = courses(&admissions, Transition::Terminating);
+    let arriving = courses(&admissions, Transition::Launching);
+    let policy = overridden(policy, &departing, &arriving);
+    let departure = course(snapshot, &departing, &policy, departure::decide);
+    let arrival = course(snapshot, &arriving, &policy, arrival::decide);
+    let answers = snapshot
+        .signals
+        .iter()
+        .zip(&admissions)
+        .map(|(seen, admission)| {
+            let next = match admission {
+                Admission::Out(next) => next.clone(),
+                Admission::In(admitted) => {
+                    let course = match admitted.hook.transition {
+                        Transition::Terminating => &departure,
+                        Transition::Launching => &arrival,
+                    };
+                    next(admitted, course.as_ref(), snapshot, &policy)
+                }
+            };
+            Answer { message: seen.message.clone(), next }
+        })
+        .collect();
+    let admitted: Vec<&Admitted<'_>> = departing.iter().chain(&arriving).collect();
+    let mut steps = heartbeats(&admitted, snapshot, &policy);
+    let mut report = None;
+    for course in departure.into_iter().chain(arrival) {
+        steps.extend(course.steps);
+        report = report.or(Some(course.report));
+    }
+    let report = report.unwrap_or_else(|| Report::new(snapshot.instance.clone(), Stage::NotOurs));
+    Decision { instance: snapshot.instance.clone(), steps, answers, report }
+}
+
+fn courses<'a>(admissions: &[Admission<'a>], transition: Transition) -> Vec<Admitted<'a>> {
+    admissions
+        .iter()
+        .filter_map(|admission| match admission {
+            Admission::In(admitted) if admitted.hook.transition == transition => {
+                Some(admitted.clone())
+            }
+            Admission::In(_) | Admission::Out(_) => None,
+        })
+        .collect()
+}
+
+fn overridden(policy: &Policy, departing: &[Admitted<'_>], arriving: &[Admitted<'_>]) -> Policy {
+    let hooks = departing.iter().chain(arriving);
+    hooks.fold(policy.clone(), |policy, admitted| policy.overridden(&admitted.overrides))
+}
+
+fn course(
+    snapshot: &Snapshot,
+    signals: &[Admitted<'_>],
+    policy: &Policy,
+    decide: fn(&Case<'_>) -> Course,
+) -> Option<Course> {
+    if signals.is_empty() {
+        return None;
+    }
+    Some(decide(&Case::new(snapshot, signals, policy)))
+}
+
+/// One signal's part of the course: its own hook, its own deadline.
+fn next(
+    admitted: &Admitted<'_>,
+    course: Option<&Course>,
+    snapshot: &Snapshot,
+    policy: &Policy,
+) -> Next {
+    if policy.mode == Mode::Observe {
+        return Next::Finished(Ending::Observed);
+    }
+    let answer = |result: HookResult, why: String| Next::Answer { call: admitted.call(), result, why };
+    let last = admitted.hard().map(|hard| hard - ANSWER_MARGIN);
+    match course.map(|course| &course.end) {
+        Some(End::Done(result, why)) => answer(*result, why.clone()),
+        Some(End::Again(_)) if last.is_some_and(|last| snapshot.now >= last) => {
+            answer(HookResult::Continue, "this hook's own deadline".into())
+        }
+        Some(End::Again(at)) => Next::ComeBack { at: last.map_or(*at, |last| last.min(*at)) },
+        None => Next::ComeBack { at: look(snapshot.now, admitted.seen.sent_at, None) },
+    }
+}
+
+/// A heartbeat for each action whose last one is not known, or half of the timeout old: it restarts the period, and
+/// says whether the action still waits.
+fn heartbeats(admitted: &[&Admitted<'_>], snapshot: &Snapshot, policy: &Policy) -> Vec<Step> {
+    if policy.mode == Mode::Observe {
+        return Vec::new();
+    }
+    let due = admitted.iter().filter(|admitted| {
+        let every = admitted.facts.map_or(Duration::from_secs(60), |hook| hook.heartbeat / 2);
+        let beat = snapshot.memory.hooks.get(&admitted.hook.token.fingerprint());
+        match beat {
+            Some(HookState::Active(at)) => {
+                snapshot.now.since(*at) >= every || !crate::admit::is_proven(admitted, snapshot)
+            }
+            Some(HookState::Inactive) => false,
+            None => true,
+        }
+    });
+    let mut calls: Vec<_> = due.map(|admitted| admitted.call()).collect();
+    calls.sort();
+    calls.dedup();
+    calls.into_iter().map(Step::Heartbeat).collect()
+}

@@ -1,0 +1,222 @@
+//! One instance's way out of service: record and cordon, withdraw, pods, volumes, answer.
+//!
+//! Each turn moves the world one step from what it sees; nothing is remembered but what the node carries. Where a turn
+//! writes the node, it does nothing else that relies on it: the next turn, a moment later, looks again.
+//!
+//! ```text
+//!   proven? ─> cordon ─> record ─> deregister ─┐
+//!                          └─> evict ──────────┴─> volumes ─> settled, drained ─> CONTINUE
+//! ```
+
+mod node;
+pub(crate) use node::records;
+pub(crate) mod record;
+
+use crate::admit::{Admitted, is_proven};
+use crate::decision::{Course, End};
+use crate::id::InstanceId;
+use crate::limits::{ANSWER_MARGIN, HEALTH_FRESH, REGISTERS_WITHIN};
+use crate::pace::look;
+use crate::policy::{Mode, Policy};
+use crate::report::{Report, Stage};
+use crate::snapshot::Snapshot;
+use crate::snapshot::aws::TargetGroup;
+use crate::snapshot::cluster::{ClusterView, NodeLookup};
+use crate::step::{Deregister, HookResult, Step, TargetChange};
+use crate::time::{Timestamp, human};
+use crate::withdraw::{May, Order, Standing, standing};
+use std::time::Duration;
+
+/// What a departure is decided from.
+#[derive(Clone, Debug)]
+pub(crate) struct Case<'a> {
+    /// What was seen.
+    pub(crate) snapshot: &'a Snapshot,
+    /// The signals that ask for it.
+    pub(crate) signals: &'a [Admitted<'a>],
+    /// The policy with the hooks' overrides.
+    pub(crate) policy: &'a Policy,
+    /// When it began, as far as the signals say.
+    pub(crate) since: Timestamp,
+    /// The earliest hard deadline of the signals.
+    pub(crate) hard: Option<Timestamp>,
+    /// The shortest heartbeat of the hooks.
+    pub(crate) heartbeat: Option<Duration>,
+}
+
+impl<'a> Case<'a> {
+    pub(crate) fn new(
+        snapshot: &'a Snapshot,
+        signals: &'a [Admitted<'a>],
+        policy: &'a Policy,
+    ) -> Self {
+        let since = signals.iter().map(|signal| signal.seen.sent_at).min().unwrap_or(snapshot.now);
+        let hard = signals.iter().filter_map(Admitted::hard).min();
+        let heartbeat = signals.iter().filter_map(|signal| signal.facts).map(|hook| hook.heartbeat).min();
+        Self { snapshot, signals, policy, since, hard, heartbeat }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.snapshot.now
+    }
+
+    /// When to look again if no earlier instant matters.
+    pub(crate) fn look(&self) -> Timestamp {
+        look(self.now(), self.since, self.heartbeat)
+    }
+
+    /// Whether AWS has accepted a heartbeat for each signal, or nothing will be written anyway.
+    pub(crate) fn is_proven(&self) -> bool {
+        self.policy.mode == Mode::Observe
+            || self.signals.iter().all(|signal| is_proven(signal, self.snapshot))
+    }
+
+    pub(crate) fn again(&self, steps: Vec<Step>, report: Report, at: Timestamp) -> Course {
+        Course { steps, end: End::Again(at), report }
+    }
+
+    pub(crate) fn done(&self, steps: Vec<Step>, report: Report, why: String) -> Course {
+        Course { steps, end: End::Done(HookResult::Continue, why), report }
+    }
+
+    fn instance(&self) -> &'a InstanceId {
+        &self.snapshot.instance
+    }
+}
+
+/// Decides the departure's next step.
+pub(crate) fn decide(case: &Case<'_>) -> Course {
+    let mut report = Report::new(case.instance().clone(), Stage::Looking);
+    report.begin(case.since, case.hard);
+    for signal in case.signals {
+        report.mistakes(&signal.mistakes);
+        report.heartbeat(signal.facts);
+    }
+    if !case.is_proven() {
+        report.stage = Stage::Proving;
+        return case.again(Vec::new(), report, case.now());
+    }
+    if is_gone(case) {
+        return ended(case, report);
+    }
+    match &case.snapshot.cluster {
+        ClusterView::NotAsked => case.again(Vec::new(), report, case.look()),
+        ClusterView::Unnamed => {
+            without_node(case, report, "no tag, hook or setting names a cluster for the instance")
+        }
+        ClusterView::Deleted(cluster) => {
+            without_node(case, report, &format!("EKS knows no cluster {cluster}"))
+        }
+        ClusterView::Unreachable { cluster, why } => unreachable(case, report, cluster.as_str(), why),
+        ClusterView::Reached { node: NodeLookup::Absent, .. } => absent(case, report),
+        ClusterView::Reached { node: NodeLookup::Found(view), .. } => node::decide(case, view, report),
+    }
+}
+
+/// Whether EC2 says that the host runs no more: its pods can't be saved, its targets are ghosts.
+fn is_gone(case: &Case<'_>) -> bool {
+    match &case.snapshot.aws.instance {
+        Ok(Some(instance)) => !instance.state.is_up(),
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
+fn ended(case: &Case<'_>, mut report: Report) -> Course {
+    report.stage = Stage::Ended;
+    let mut steps = Vec::new();
+    for group in case.snapshot.aws.target_groups.iter().flatten() {
+        if let Standing::Registered { targets, .. } = standing(group, &order(case), case.policy) {
+            steps.push(deregister(group, targets));
+        }
+    }
+    case.done(steps, report, "the instance runs no more; nothing on it can be saved".into())
+}
+
+/// In scope, but without a node: give a young instance time to register, then go on.
+fn absent(case: &Case<'_>, report: Report) -> Course {
+    let launched = match &case.snapshot.aws.instance {
+        Ok(Some(instance)) => instance.launched_at,
+        Ok(None) | Err(_) => None,
+    };
+    let is_young = launched.is_none_or(|at| case.now() < at + REGISTERS_WITHIN);
+    let registers_by = case.since + case.policy.registration_wait;
+    if is_young && case.now() < registers_by {
+        let mut report = report;
+        report.stage = Stage::Registering(registers_by);
+        let steps = withdraw_blind(case, &mut report).0;
+        return case.again(steps, report, case.look().min(registers_by));
+    }
+    let why = if is_young {
+        format!("no node registered within {}", human(case.policy.registration_wait))
+    } else {
+        "its node is gone already".to_owned()
+    };
+    without_node(case, report, &why)
+}
+
+/// No node to drain: the load balancers still, then the answer.
+fn without_node(case: &Case<'_>, mut report: Report, why: &str) -> Course {
+    let (steps, waiting) = withdraw_blind(case, &mut report);
+    match waiting {
+        Some(at) if !is_last_moment(case) => {
+            report.stage = Stage::Withdrawing;
+            case.again(steps, report, at.min(case.look()))
+        }
+        Some(_) | None => {
+            report.stage = Stage::Ended;
+            case.done(steps, report, why.to_owned())
+        }
+    }
+}
+
+/// The API server is away: AWS's half goes on, the hook is kept, and nobody is abandoned.
+fn unreachable(case: &Case<'_>, mut report: Report, cluster: &str, why: &str) -> Course {
+    report.stage = Stage::Unreachable { cluster: cluster.to_owned(), why: why.to_owned() };
+    let (steps, _) = withdraw_blind(case, &mut report);
+    if is_last_moment(case) {
+        let why = format!("the hook's deadline, with cluster {cluster} unreachable to the end");
+        return case.done(steps, report, why);
+    }
+    case.again(steps, report, case.look())
+}
+
+/// Whether the hook must be answered now, whatever is left.
+pub(crate) fn is_last_moment(case: &Case<'_>) -> bool {
+    case.hard.is_some_and(|hard| case.now() >= hard - ANSWER_MARGIN)
+}
+
+pub(crate) fn order<'a>(case: &Case<'a>) -> Order<'a> {
+    Order { now: case.now(), me: case.instance(), since: case.since, hard: case.hard, records: None }
+}
+
+/// Withdraws without a node to record it on; returns the steps and until when something is waited for.
+fn withdraw_blind(case: &Case<'_>, report: &mut Report) -> (Vec<Step>, Option<Timestamp>) {
+    let Ok(groups) = &case.snapshot.aws.target_groups else {
+        return (Vec::new(), Some(case.look()));
+    };
+    let (mut steps, mut wait) = (Vec::new(), None::<Timestamp>);
+    let mut wait_for = |at: Timestamp| wait = Some(wait.map_or(at, |other| other.min(at)));
+    for group in groups {
+        let standing = standing(group, &order(case), case.policy);
+        match &standing {
+            Standing::Clear | Standing::Registered { may: May::LastLiving, .. } => {}
+            Standing::Leaving { drained, .. } => wait_for((*drained).max(case.now())),
+            Standing::Registered { may: May::Later { at, .. }, .. } => wait_for(*at),
+            Standing::Registered { targets, may: May::Now } => {
+                steps.push(deregister(group, targets.clone()));
+                wait_for(case.now());
+            }
+        }
+        report.registration(group, &standing);
+    }
+    (steps, wait)
+}
+
+/// The call that takes `targets` out, valid as long as the health that allowed it is fresh.
+pub(crate) fn deregister(group: &TargetGroup, targets: Vec<crate::step::TargetId>) -> Step {
+    Step::Deregister(Deregister {
+        change: TargetChange { group: group.arn.clone(), targets },
+        fresh_until: group.read_at + HEALTH_FRESH,
+    })
+}

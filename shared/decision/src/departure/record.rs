@@ -1,0 +1,109 @@
+//! The record on the node: merged from the signals, written before what it records.
+
+use super::Case;
+use crate::admit::Admitted;
+use crate::annotation::{Contributor, DEPARTURE, Departure, TAINT, VERSION, Withdrawn};
+use crate::snapshot::aws::TargetGroup;
+use crate::snapshot::cluster::{Node, Taint};
+use crate::step::{NodePatch, PatchPurpose, TargetId};
+use crate::time::Timestamp;
+
+/// Our taint's effect: nothing new comes, nothing is thrown out.
+const EFFECT: &str = "NoSchedule";
+
+/// The record of this departure as the node carries it: of this instance and this boot, or none.
+pub(crate) fn current(case: &Case<'_>, node: &Node) -> Option<Departure> {
+    let record = Departure::parse(node.annotations.get(DEPARTURE)?)?;
+    let same_boot = record.boot.is_none() || node.boot.is_none() || record.boot == node.boot;
+    (record.instance == case.snapshot.instance && same_boot).then_some(record)
+}
+
+/// Whether the node is cordoned as our record says.
+pub(crate) fn is_cordoned(node: &Node) -> bool {
+    node.unschedulable && has_taint(node)
+}
+
+fn has_taint(node: &Node) -> bool {
+    node.taints.iter().any(|taint| taint.key == TAINT && taint.effect == EFFECT)
+}
+
+/// The record with every signal's part in it; unchanged when all are there already.
+pub(super) fn merged(case: &Case<'_>, record: &Departure) -> Departure {
+    let mut merged = record.clone();
+    for contributor in contributors(case.signals) {
+        let known = merged.because.iter().any(|other| other.token == contributor.token);
+        if !known {
+            merged.because.push(contributor);
+        }
+    }
+    if merged.hard() != record.hard() {
+        merged.ranked_at = case.now();
+    }
+    merged
+}
+
+/// A new record. What an earlier generation left changed on the node is still ours to undo.
+pub(super) fn begun(case: &Case<'_>, node: &Node) -> Departure {
+    let earlier = node.annotations.get(DEPARTURE).and_then(|text| Departure::parse(text));
+    let cordoned = earlier.as_ref().is_some_and(|record| record.cordoned);
+    Departure {
+        v: VERSION,
+        instance: case.snapshot.instance.clone(),
+        boot: node.boot.clone(),
+        since: case.now(),
+        ranked_at: case.now(),
+        cordoned: cordoned || !node.unschedulable,
+        tainted: true,
+        labelled: earlier.as_ref().is_some_and(|record| record.labelled),
+        because: contributors(case.signals),
+        withdrawn: Vec::new(),
+        rest: earlier.map(|record| record.rest).unwrap_or_default(),
+    }
+}
+
+fn contributors(signals: &[Admitted<'_>]) -> Vec<Contributor> {
+    signals
+        .iter()
+        .filter_map(|signal| {
+            Some(Contributor {
+                hook: signal.hook.hook.clone(),
+                token: signal.hook.token.fingerprint(),
+                hard: signal.hard()?,
+            })
+        })
+        .collect()
+}
+
+/// The record with a withdrawal noted for now.
+pub(super) fn withdrawing(
+    record: &Departure,
+    groups: &[(&TargetGroup, Vec<TargetId>)],
+    now: Timestamp,
+) -> Departure {
+    let mut record = record.clone();
+    for (group, targets) in groups {
+        record.withdrawn.retain(|withdrawn| withdrawn.group != group.arn);
+        let (group, targets) = (group.arn.clone(), targets.clone());
+        record.withdrawn.push(Withdrawn { group, at: now, targets });
+    }
+    record
+}
+
+/// The PATCH that cordons the node and writes the record, or writes the record alone.
+pub(super) fn patch(node: &Node, record: &Departure, purpose: PatchPurpose) -> NodePatch {
+    let cordon = purpose == PatchPurpose::Cordon;
+    let mut taints = node.taints.clone();
+    if cordon && !has_taint(node) {
+        taints.push(Taint { key: TAINT.into(), value: None, effect: EFFECT.into(), time_added: None });
+    }
+    NodePatch {
+        node: node.name.clone(),
+        uid: node.uid.clone(),
+        resource_version: node.resource_version.clone(),
+        unschedulable: (cordon && !node.unschedulable).then_some(true),
+        taints: (taints != node.taints).then_some(taints),
+        labels: Vec::new(),
+        annotations: vec![(DEPARTURE.into(), Some(record.text()))],
+        purpose,
+    }
+}

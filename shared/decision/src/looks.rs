@@ -1,0 +1,184 @@
+//! What is worth reading next: `gather` asks before each round of reads, so that a turn costs no more than it needs.
+//!
+//! ```text
+//!   memberships, groups, hooks ─> EC2 instance? ─> cluster, node? ─> health, peers? ─> pods? ─> budgets … or volumes?
+//! ```
+//! What is not read stays `Unread`, so that a rule that wants it after all holds instead of guessing.
+
+use crate::admit::{Admission, Admitted, admit};
+use crate::annotation::{DEPARTURE, Departure};
+use crate::departure::Case;
+use crate::departure::record::{current, is_cordoned};
+use crate::id::{ClusterName, TargetGroupArn};
+use crate::judge::{is_waited_for, must_go};
+use crate::policy::{Mode, Policy};
+use crate::signal::{HookRoute, Transition};
+use crate::snapshot::Snapshot;
+use crate::snapshot::aws::RegistrationOwner;
+use crate::snapshot::cluster::{ClusterView, NodeLookup, NodeView};
+use crate::withdraw::{May, Standing, standing};
+use std::collections::BTreeMap;
+
+/// The tag of an instance that belongs to a cluster: `kubernetes.io/cluster/<name>`.
+const CLUSTER_TAG: &str = "kubernetes.io/cluster/";
+
+/// Where an instance's cluster is to be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClusterLook {
+    /// Nowhere: no signal is ours, or none needs the node.
+    No,
+    /// Nothing names a cluster.
+    Unnamed,
+    /// This one.
+    Ask(ClusterName),
+}
+
+/// Whether the EC2 instance is worth reading: a signal is ours and waits.
+pub fn wants_instance(snapshot: &Snapshot, policy: &Policy) -> bool {
+    !admitted(snapshot, policy).is_empty()
+}
+
+/// Which cluster to ask for the node: the hook's metadata, then the tags, then the configuration.
+pub fn cluster(snapshot: &Snapshot, policy: &Policy) -> ClusterLook {
+    let admitted = admitted(snapshot, policy);
+    let into_pool = |signal: &Admitted<'_>| {
+        signal.hook.transition == Transition::Launching && signal.hook.route == HookRoute::WarmPoolIn
+    };
+    if admitted.iter().all(into_pool) {
+        return ClusterLook::No;
+    }
+    let overridden = overridden(policy, &admitted);
+    let by_hook = overridden.cluster.clone().filter(|_| overridden.cluster != policy.cluster);
+    let name = by_hook.or_else(|| by_tags(snapshot)).or(overridden.cluster);
+    name.map_or(ClusterLook::Unnamed, ClusterLook::Ask)
+}
+
+fn by_tags(snapshot: &Snapshot) -> Option<ClusterName> {
+    let instance = snapshot.aws.instance.as_ref().ok()?.as_ref().map(|instance| &instance.tags);
+    let group = snapshot.aws.group.as_ref().ok()?.as_ref().map(|group| &group.tags);
+    instance.into_iter().chain(group).find_map(|tags| {
+        let owned = tags.keys().find_map(|key| key.strip_prefix(CLUSTER_TAG));
+        let named = tags.get("eks:cluster-name").map(String::as_str);
+        owned.or(named).and_then(|name| name.parse().ok())
+    })
+}
+
+/// Target groups whose health this turn needs, and who owns the registrations in them.
+pub fn target_groups(
+    snapshot: &Snapshot,
+    policy: &Policy,
+) -> BTreeMap<TargetGroupArn, RegistrationOwner> {
+    let admitted = admitted(snapshot, policy);
+    let (departing, arriving): (Vec<_>, Vec<_>) =
+        admitted.into_iter().partition(|signal| signal.hook.transition == Transition::Terminating);
+    let node = match &snapshot.cluster {
+        ClusterView::Reached { node: NodeLookup::Found(view), .. } => Some(view),
+        _ => None,
+    };
+    let came_back = || {
+        let record = node.and_then(|view| Departure::parse(view.node.annotations.get(DEPARTURE)?));
+        record.is_some_and(|record| !record.withdrawn.is_empty())
+    };
+    let wanted = if departing.is_empty() {
+        !arriving.is_empty() && came_back()
+    } else {
+        snapshot.cluster != ClusterView::NotAsked
+            && node.is_none_or(|view| is_ready_to_drain(snapshot, &departing, view, policy))
+    };
+    if !wanted {
+        return BTreeMap::new();
+    }
+    let all = departing.into_iter().chain(arriving).collect::<Vec<_>>();
+    let policy = overridden(policy, &all);
+    let named = policy.target_groups.iter().map(|arn| (arn.clone(), RegistrationOwner::Named));
+    let attached = snapshot.aws.group.iter().flatten().flat_map(|group| &group.target_groups);
+    named.chain(attached.map(|arn| (arn.clone(), RegistrationOwner::Asg))).collect()
+}
+
+/// Whether the list of departing nodes is worth reading.
+pub fn peers(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
+    drains(snapshot, view, policy)
+}
+
+/// Whether the node's pods are worth reading: a departure first lets its targets go, which needs no pods.
+pub fn pods(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
+    if !arriving(snapshot, policy).is_empty() {
+        return true;
+    }
+    drains(snapshot, view, policy) && !withdraws_now(snapshot, view, policy)
+}
+
+/// Whether budgets, Services and siblings are worth reading: some pod has not been told to go.
+pub fn budgets(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
+    drains(snapshot, view, policy) && view.pods.iter().flatten().any(must_go)
+}
+
+/// Whether volumes are worth reading: no pod is waited for any more.
+pub fn volumes(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
+    drains(snapshot, view, policy) && view.pods.as_ref().is_ok_and(|pods| !pods.iter().any(is_waited_for))
+}
+
+fn admitted<'a>(snapshot: &'a Snapshot, policy: &Policy) -> Vec<Admitted<'a>> {
+    snapshot
+        .signals
+        .iter()
+        .filter_map(|seen| match admit(seen, snapshot, policy) {
+            Admission::In(admitted) => Some(admitted),
+            Admission::Out(_) => None,
+        })
+        .collect()
+}
+
+fn overridden(policy: &Policy, admitted: &[Admitted<'_>]) -> Policy {
+    admitted.iter().fold(policy.clone(), |policy, signal| policy.overridden(&signal.overrides))
+}
+
+fn arriving<'a>(snapshot: &'a Snapshot, policy: &Policy) -> Vec<Admitted<'a>> {
+    let mut admitted = admitted(snapshot, policy);
+    admitted.retain(|signal| signal.hook.transition == Transition::Launching);
+    admitted
+}
+
+fn departing<'a>(snapshot: &'a Snapshot, policy: &Policy) -> Vec<Admitted<'a>> {
+    let mut admitted = admitted(snapshot, policy);
+    admitted.retain(|signal| signal.hook.transition == Transition::Terminating);
+    admitted
+}
+
+fn drains(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
+    let departing = departing(snapshot, policy);
+    !departing.is_empty() && is_ready_to_drain(snapshot, &departing, view, policy)
+}
+
+/// Proven and cordoned, so that this turn can do more than write the node; or only observed.
+fn is_ready_to_drain(
+    snapshot: &Snapshot,
+    departing: &[Admitted<'_>],
+    view: &NodeView,
+    policy: &Policy,
+) -> bool {
+    let policy = overridden(policy, departing);
+    let case = Case::new(snapshot, departing, &policy);
+    let cordoned = current(&case, &view.node).is_some() && is_cordoned(&view.node);
+    policy.mode == Mode::Observe || case.is_proven() && cordoned
+}
+
+/// Whether this turn takes targets out, or writes down that it will.
+fn withdraws_now(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
+    let departing = departing(snapshot, policy);
+    let policy = overridden(policy, &departing);
+    let case = Case::new(snapshot, &departing, &policy);
+    let Some(record) = current(&case, &view.node) else { return false };
+    let records = view.peers.as_ref().ok().map(|peers| crate::departure::records(peers, &record));
+    let order = crate::withdraw::Order {
+        hard: record.hard().or(case.hard),
+        records: records.as_ref(),
+        ..crate::departure::order(&case)
+    };
+    let leaves = |standing: Standing| {
+        matches!(standing, Standing::Registered { may: May::Now, .. })
+    };
+    policy.mode != Mode::Observe
+        && snapshot.aws.target_groups.iter().flatten().any(|group| leaves(standing(group, &order, &policy)))
+}
+

@@ -1,0 +1,152 @@
+//! One plan for a whole batch: what several departures want of the same target group becomes one call.
+//!
+//! The waves run in this order, each after the one before: node patches and heartbeats, targets, pods, Events, answers.
+//! Nothing here chooses; it only groups.
+
+use crate::decision::{Decision, Next};
+use crate::id::{InstanceId, TargetGroupArn};
+use crate::step::{Deregister, HookCall, HookResult, NodePatch, Note, Removal, Step, TargetChange};
+use std::collections::BTreeMap;
+
+/// Something to do, and for whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct For<T> {
+    /// For this instance.
+    pub instance: InstanceId,
+    /// What.
+    pub what: T,
+}
+
+/// Several instances' targets in one call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForMany<T> {
+    /// For these instances.
+    pub instances: Vec<InstanceId>,
+    /// What.
+    pub what: T,
+}
+
+/// An answer to one lifecycle action, however many messages speak of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedAnswer {
+    /// For this instance.
+    pub instance: InstanceId,
+    /// The messages that are finished when it is accepted.
+    pub messages: Vec<String>,
+    /// Which action.
+    pub call: HookCall,
+    /// How.
+    pub result: HookResult,
+    /// Why.
+    pub why: String,
+}
+
+/// How a pod is removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remove {
+    /// By eviction.
+    Evict(Removal),
+    /// By deletion with a clamped grace.
+    Delete {
+        /// Which pod.
+        pod: Removal,
+        /// Seconds, at least 1.
+        grace_seconds: u32,
+    },
+}
+
+/// Everything that a turn does, in waves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// First: cordons and records.
+    pub patches: Vec<For<NodePatch>>,
+    /// With them: heartbeats, one for each action.
+    pub heartbeats: Vec<For<HookCall>>,
+    /// Then: targets out, one call for each group.
+    pub deregister: Vec<ForMany<Deregister>>,
+    /// And back in.
+    pub register: Vec<ForMany<TargetChange>>,
+    /// Then: pods.
+    pub removals: Vec<For<Remove>>,
+    /// Then: Events.
+    pub notes: Vec<For<Note>>,
+    /// Last: answers.
+    pub answers: Vec<PlannedAnswer>,
+}
+
+/// Joins the decisions of a batch.
+pub fn join(decisions: &[Decision]) -> Plan {
+    let mut plan = Plan::default();
+    let mut out: BTreeMap<TargetGroupArn, ForMany<Deregister>> = BTreeMap::new();
+    let mut back: BTreeMap<TargetGroupArn, ForMany<TargetChange>> = BTreeMap::new();
+    for decision in decisions {
+        for step in &decision.steps {
+            sort_in(&mut plan, (&mut out, &mut back), &decision.instance, step.clone());
+        }
+        for answer in &decision.answers {
+            add_answer(&mut plan, decision, &answer.message, &answer.next);
+        }
+    }
+    plan.deregister = out.into_values().collect();
+    plan.register = back.into_values().collect();
+    plan
+}
+
+fn sort_in(
+    plan: &mut Plan,
+    (out, back): (
+        &mut BTreeMap<TargetGroupArn, ForMany<Deregister>>,
+        &mut BTreeMap<TargetGroupArn, ForMany<TargetChange>>,
+    ),
+    instance: &InstanceId,
+    step: Step,
+) {
+    let instance = instance.clone();
+    match step {
+        Step::PatchNode(what) => plan.patches.push(For { instance, what }),
+        Step::Heartbeat(what) => {
+            if !plan.heartbeats.iter().any(|other| other.what == what) {
+                plan.heartbeats.push(For { instance, what });
+            }
+        }
+        Step::Evict(pod) => plan.removals.push(For { instance, what: Remove::Evict(pod) }),
+        Step::Delete { pod, grace_seconds } => {
+            plan.removals.push(For { instance, what: Remove::Delete { pod, grace_seconds } });
+        }
+        Step::Note(what) => plan.notes.push(For { instance, what }),
+        Step::Deregister(what) => match out.get_mut(&what.change.group) {
+            Some(joined) => {
+                joined.instances.push(instance);
+                joined.what.change.targets.extend(what.change.targets);
+                joined.what.fresh_until = joined.what.fresh_until.min(what.fresh_until);
+            }
+            None => {
+                out.insert(what.change.group.clone(), ForMany { instances: vec![instance], what });
+            }
+        },
+        Step::Register(what) => match back.get_mut(&what.group) {
+            Some(joined) => {
+                joined.instances.push(instance);
+                joined.what.targets.extend(what.targets);
+            }
+            None => {
+                back.insert(what.group.clone(), ForMany { instances: vec![instance], what });
+            }
+        },
+    }
+}
+
+fn add_answer(plan: &mut Plan, decision: &Decision, message: &str, next: &Next) {
+    let Next::Answer { call, result, why } = next else { return };
+    if let Some(same) = plan.answers.iter_mut().find(|other| other.call == *call) {
+        same.messages.push(message.to_owned());
+        return;
+    }
+    plan.answers.push(PlannedAnswer {
+        instance: decision.instance.clone(),
+        messages: vec![message.to_owned()],
+        call: call.clone(),
+        result: *result,
+        why: why.clone(),
+    });
+}

@@ -1,0 +1,284 @@
+//! What a turn says of itself: what was done, what is held and why, what happens if nobody acts, what a person can do.
+//!
+//! The same report is the log's fields, the node's Event and the text below. It is written for somebody who was woken.
+
+mod text;
+
+use crate::id::{InstanceId, NodeName, PodKey};
+use crate::policy::SettingError;
+use crate::snapshot::aws::{Hook, TargetGroup};
+use crate::snapshot::cluster::{NodeView, Sibling};
+use crate::snapshot::{Attempts, Snapshot};
+use crate::time::Timestamp;
+use crate::verdict::{Held, Judged, Verdict};
+use crate::withdraw::{May, Standing, Wait};
+use std::fmt;
+
+/// Where a departure or an arrival stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing decided yet.
+    Looking,
+    /// Asks AWS whether the lifecycle action still waits, before the first write.
+    Proving,
+    /// In scope, no node yet; until then.
+    Registering(Timestamp),
+    /// The node is cordoned.
+    Cordoning,
+    /// Targets leave their groups.
+    Withdrawing,
+    /// Pods leave.
+    Draining,
+    /// Volumes detach.
+    Detaching,
+    /// Empty; the load balancers still need the node; until then.
+    Settling(Timestamp),
+    /// Done.
+    Drained,
+    /// The deadline came first.
+    Overdue,
+    /// The instance is gone, or there was no node to drain.
+    Ended,
+    /// The API server is away.
+    Unreachable {
+        /// Which cluster.
+        cluster: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// Arrival: what is missing.
+    Arriving(String),
+    /// Arrival: ready.
+    Arrived,
+    /// None of its signals is ours or true.
+    NotOurs,
+}
+
+/// A pod that is still there, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remaining {
+    /// The pod.
+    pub pod: PodKey,
+    /// `Deployment shop/checkout`, as far as the controller tells.
+    pub owner: String,
+    /// What was decided, in words.
+    pub verdict: String,
+    /// The rule that a budget states, with its numbers.
+    pub budget: Option<String>,
+    /// The pod that makes the budget zero, and why that one is not Ready.
+    pub because: Option<String>,
+    /// Evictions so far.
+    pub tried: Option<Attempts>,
+    /// Whether anything but time holds it.
+    pub blocked: bool,
+}
+
+/// The report of one turn about one instance.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Which instance.
+    pub instance: InstanceId,
+    /// Its node, once found.
+    pub node: Option<NodeName>,
+    /// Where it stands.
+    pub stage: Stage,
+    /// When the departure or arrival began.
+    pub since: Option<Timestamp>,
+    /// The earliest hard deadline.
+    pub hard: Option<Timestamp>,
+    /// The soft deadline.
+    pub soft: Option<Timestamp>,
+    /// Where it stands with its target groups, one line each.
+    pub registrations: Vec<String>,
+    /// Pods that are waited for.
+    pub remaining: Vec<Remaining>,
+    /// Pods that stay and are not waited for: how many.
+    pub staying: usize,
+    /// What somebody should mend, whatever comes of this departure.
+    pub warnings: Vec<String>,
+}
+
+impl Report {
+    pub(crate) fn new(instance: InstanceId, stage: Stage) -> Self {
+        Self {
+            instance,
+            node: None,
+            stage,
+            since: None,
+            hard: None,
+            soft: None,
+            registrations: Vec::new(),
+            remaining: Vec::new(),
+            staying: 0,
+            warnings: Vec::new(),
+        }
+    }
+
+    pub(crate) fn begin(&mut self, since: Timestamp, hard: Option<Timestamp>) {
+        self.since = Some(since);
+        self.hard = hard;
+    }
+
+    pub(crate) fn mistakes(&mut self, mistakes: &[SettingError]) {
+        let lines = mistakes.iter().map(|mistake| format!("NotificationMetadata, {mistake}; not applied"));
+        self.warnings.extend(lines);
+    }
+
+    pub(crate) fn heartbeat(&mut self, hook: Option<&Hook>) {
+        let Some(hook) = hook else { return };
+        if hook.heartbeat < crate::limits::HEARTBEAT_SUPPORTED_MIN {
+            self.warnings.push(format!(
+                "hook {}: HeartbeatTimeout {} s is shorter than the supported 120 s; one crash can cost it",
+                hook.name,
+                hook.heartbeat.as_secs()
+            ));
+        }
+    }
+
+    pub(crate) fn unread(&mut self, why: &str) {
+        self.warnings.push(format!("not known in this turn: {why}"));
+    }
+
+    pub(crate) fn registration(&mut self, group: &TargetGroup, standing: &Standing) {
+        let name = group.arn.as_str().split('/').nth(1).unwrap_or(group.arn.as_str());
+        self.registrations.push(format!("{name}: {standing}"));
+    }
+
+    pub(crate) fn volumes(&mut self, volumes: &[String]) {
+        self.registrations.push(format!("volumes still attached: {}", volumes.join(", ")));
+    }
+
+    pub(crate) fn volumes_left(&mut self, volumes: &[String]) {
+        if !volumes.is_empty() {
+            self.warnings.push(format!(
+                "volumes not waited for, since pods that stay may hold them: {}",
+                volumes.join(", ")
+            ));
+        }
+    }
+
+    pub(crate) fn pods(
+        &mut self,
+        judged: &[Judged<'_>],
+        view: &NodeView,
+        snapshot: &Snapshot,
+        soft: Timestamp,
+    ) {
+        self.soft = Some(soft);
+        for judged in judged {
+            if !judged.is_waited_for() {
+                self.staying += 1;
+                continue;
+            }
+            self.remaining.push(remaining(judged, view, snapshot));
+            self.warn_about(judged);
+        }
+    }
+
+    fn warn_about(&mut self, judged: &Judged<'_>) {
+        let pod = judged.pod;
+        if judged.verdict != Verdict::Evict {
+            return;
+        }
+        if pod.owner.is_none() {
+            self.warnings.push(format!("{}: no controller, nothing will replace it", pod.key));
+        }
+        if pod.empty_dir {
+            self.warnings.push(format!("{}: its emptyDir ends with it", pod.key));
+        }
+    }
+
+    /// Names of the pods that are left, for the hook's answer.
+    pub fn left(&self) -> String {
+        match self.remaining.as_slice() {
+            [] => "no pods".to_owned(),
+            pods => pods.iter().map(|left| left.pod.to_string()).collect::<Vec<_>>().join(", "),
+        }
+    }
+
+    /// Whether anything but time holds it.
+    pub fn is_blocked(&self) -> bool {
+        self.remaining.iter().any(|pod| pod.blocked)
+    }
+}
+
+fn remaining(judged: &Judged<'_>, view: &NodeView, snapshot: &Snapshot) -> Remaining {
+    let pod = judged.pod;
+    let owner = pod.owner.as_ref().map_or("no controller".to_owned(), |owner| {
+        format!("{} {}/{}", owner.kind, pod.key.namespace, owner.name)
+    });
+    let budget = match &judged.verdict {
+        Verdict::Hold(_, Held::Budget(key)) => {
+            let budgets = view.budgets.as_deref().unwrap_or_default();
+            budgets.iter().find(|budget| budget.key == *key)
+        }
+        _ => None,
+    };
+    let blocked = matches!(
+        &judged.verdict,
+        Verdict::Hold(
+            _,
+            Held::Budget(_)
+                | Held::TwoBudgets(_)
+                | Held::NoRoom(_)
+                | Held::Refused(_)
+                | Held::Protected(_)
+                | Held::ImplicitBudget(_)
+        )
+    );
+    Remaining {
+        pod: pod.key.clone(),
+        owner,
+        verdict: judged.verdict.to_string(),
+        budget: budget.map(|budget| {
+            format!("{}, healthy {}, allowed {}", budget.rule, budget.healthy, budget.allowed)
+        }),
+        because: blocked.then(|| culprit(judged, view, snapshot.now)).flatten(),
+        tried: snapshot.memory.evictions.get(&pod.uid).cloned(),
+        blocked,
+    }
+}
+
+/// The sibling that is not Ready, and why.
+fn culprit(judged: &Judged<'_>, view: &NodeView, now: Timestamp) -> Option<String> {
+    let owner = &judged.pod.owner.as_ref()?.uid;
+    let siblings: &[Sibling] = view.siblings.as_deref().unwrap_or_default();
+    let sick = siblings
+        .iter()
+        .find(|sibling| sibling.owner == *owner && !sibling.ready && !sibling.leaving)?;
+    let since = sick.created_at.map_or(String::new(), |at| {
+        format!(" for {}", crate::time::human(now.since(at)))
+    });
+    let why = sick.trouble.as_deref().unwrap_or("no reason given");
+    Some(format!("{} is not Ready{since}: {why}", sick.key.name))
+}
+
+impl fmt::Display for Standing {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Clear => write!(out, "out"),
+            Self::Leaving { settled, drained } => {
+                write!(out, "out, new requests until {settled}, connections until {drained}")
+            }
+            Self::Registered { may: May::Now, .. } => write!(out, "being taken out"),
+            Self::Registered { may: May::LastLiving, .. } => {
+                write!(out, "stays in: the last living target, and nothing replaced it in time")
+            }
+            Self::Registered { may: May::Later { at, why }, .. } => {
+                write!(out, "still in, {why}, until {at} at the longest")
+            }
+        }
+    }
+}
+
+impl fmt::Display for Wait {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OrderSettles => write!(out, "its place in the order settles"),
+            Self::Floor { living, keep } => {
+                write!(out, "{living} targets live and {keep} must stay")
+            }
+            Self::Unlisted => write!(out, "the other departing nodes are not known"),
+        }
+    }
+}

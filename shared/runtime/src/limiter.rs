@@ -1,0 +1,331 @@
+//! Token buckets: how often this environment may call which API.
+//!
+//! AWS counts requests per account and region, and processes do not see each other; so each takes its
+//! part of the account's budget, by the number of environments that may run at once, and leaves the
+//! rest to the AWS Load Balancer Controller and to people. A part can be wrong, so a throttle is a
+//! bucket's own answer too: it slows down for a while and goes on.
+//!
+//! ```text
+//!   tokens ──take──> call      enough: at once · too few: wait for them, first come first served
+//!      └ refill per second     too late for the deadline: `NoTime` at once, nothing taken
+//! ```
+
+use crate::clock::Clock;
+use decision::time::{Timestamp, human};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// The account's budget for RegisterTargets and DeregisterTargets: 20 at once, 4 a second (AWS's page
+/// on ELB throttling). The controller's own client limits are exactly these.
+pub const ELBV2_WRITES: Budget = Budget { burst: 20.0, per_second: 4.0 };
+
+/// The account's budget for ELBv2's Describe calls: 40 at once, 10 a second (the same page).
+pub const ELBV2_READS: Budget = Budget { burst: 40.0, per_second: 10.0 };
+
+/// The account's budget for one of EC2's Describe calls: 100 at once, 20 a second (AWS's page on EC2
+/// throttling).
+pub const EC2_READS: Budget = Budget { burst: 100.0, per_second: 20.0 };
+
+/// An assumption, since AWS does not publish Auto Scaling's limits: those of EC2's Describe calls. If it
+/// is twice too high, a storm is throttled and slows down; if half of that would do, a storm of a
+/// thousand hooks is answered in 70 s instead of 35.
+pub const AUTOSCALING: Budget = Budget { burst: 100.0, per_second: 20.0 };
+
+/// How much of a budget we plan with, of 1. Doubled (all of it and more), the controller is throttled
+/// whenever we are busy, and pods wait for their registration; halved, a storm takes twice as long.
+const OUR_SHARE: f64 = 0.75;
+
+/// The least burst of an environment, in tokens: one call can always be made at once. Doubled, twenty
+/// environments that start together ask for twice what ELBv2 grants; less than one call makes no sense.
+const BURST_MIN: f64 = 1.0;
+
+/// The least rate of an environment, in tokens a second: a wait of 5 s, which still fits into a slice.
+/// Doubled, twenty busy environments ask for twice ELBv2's 4 writes a second; halved, a wait for a
+/// token does not fit into a slice, and each withdrawal takes a turn more.
+const PER_SECOND_MIN: f64 = 0.2;
+
+/// How much slower a bucket refills after a throttle, of 1. Doubled is no slower; halved, one throttle
+/// during a storm costs a Spot notice more than it saves.
+const SLOWED_TO: f64 = 0.5;
+
+/// How long it stays slow after the last throttle. Doubled, a single throttle is felt through a whole
+/// slice and the next; halved, ELBv2's bucket has not refilled by half (10 of 20 tokens at 4 a second).
+const SLOWED_FOR: Duration = Duration::from_secs(5);
+
+/// What AWS grants an account in one region.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Budget {
+    /// Requests at once.
+    pub burst: f64,
+    /// Requests a second, on the long run.
+    pub per_second: f64,
+}
+
+/// The tokens would come too late.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no time: its turn to call comes in {} ms, the deadline in {} ms", .wait.as_millis(), .left.as_millis())]
+pub struct NoTime {
+    /// How long it would have to wait.
+    pub wait: Duration,
+    /// How long there is.
+    pub left: Duration,
+}
+
+/// One bucket. Waiters are served in the order in which they asked.
+#[derive(Debug)]
+pub struct Bucket {
+    burst: f64,
+    per_second: f64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Below zero: what those who wait have taken in advance.
+    tokens: f64,
+    /// When that was true.
+    at: Instant,
+    /// Until when it refills slowly.
+    slow_until: Instant,
+}
+
+impl Bucket {
+    /// A full bucket. Needs a tokio runtime only in tests that pause its clock.
+    pub fn new(burst: f64, per_second: f64) -> Self {
+        let now = Instant::now();
+        let state = Mutex::new(State { tokens: burst, at: now, slow_until: now });
+        Self { burst, per_second, state }
+    }
+
+    /// Takes `n` tokens, and waits for them if need be. When they would come at the deadline or later it
+    /// takes none and says so at once. Who is dropped while waiting has paid nevertheless: that is slow,
+    /// never too fast.
+    pub async fn take(&self, n: u32, deadline: Timestamp, clock: &Clock) -> Result<(), NoTime> {
+        let left = clock.now().until(deadline);
+        let wait = self.reserve(f64::from(n), left)?;
+        if !wait.is_zero() {
+            tracing::debug!(wait = %human(wait), "waiting for the rate limit");
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    /// The service throttled a call: whatever we thought was left is gone, and for a while tokens come
+    /// half as fast. Many throttles at once (calls in parallel) slow it down once.
+    pub fn slow_down(&self) {
+        let now = Instant::now();
+        let mut state = self.refilled(now);
+        state.tokens = state.tokens.min(0.0);
+        state.slow_until = now + SLOWED_FOR;
+    }
+
+    /// Takes tokens, perhaps in advance, and tells how long to wait for them.
+    fn reserve(&self, n: f64, left: Duration) -> Result<Duration, NoTime> {
+        let now = Instant::now();
+        let mut state = self.refilled(now);
+        let wait = self.time_to(n - state.tokens, state.slow_until.saturating_duration_since(now));
+        if wait >= left {
+            return Err(NoTime { wait, left });
+        }
+        state.tokens -= n;
+        Ok(wait)
+    }
+
+    /// The state with what has come since it was last looked at.
+    fn refilled(&self, now: Instant) -> MutexGuard<'_, State> {
+        // A panic elsewhere can't leave numbers that are worse than late.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let slow = state.slow_until.min(now).saturating_duration_since(state.at);
+        let fast = now.saturating_duration_since(state.at.max(state.slow_until));
+        let come = slow.as_secs_f64() * SLOWED_TO + fast.as_secs_f64();
+        state.tokens = (state.tokens + come * self.per_second).min(self.burst);
+        state.at = now;
+        state
+    }
+
+    /// How long until so many tokens have come, with the slow time that is still ahead.
+    fn time_to(&self, missing: f64, slow: Duration) -> Duration {
+        if missing <= 0.0 {
+            return Duration::ZERO;
+        }
+        let whole = missing / self.per_second;
+        let slow_seconds = slow.as_secs_f64();
+        let seconds = if whole <= slow_seconds * SLOWED_TO {
+            whole / SLOWED_TO
+        } else {
+            whole + slow_seconds * (1.0 - SLOWED_TO)
+        };
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+}
+
+/// The buckets of one environment.
+#[derive(Debug)]
+pub struct Limits {
+    /// RegisterTargets, DeregisterTargets.
+    pub elbv2_writes: Bucket,
+    /// DescribeTargetHealth, DescribeTargetGroups and their attributes.
+    pub elbv2_reads: Bucket,
+    /// DescribeInstances.
+    pub ec2_reads: Bucket,
+    /// All calls to Auto Scaling.
+    pub autoscaling: Bucket,
+}
+
+impl Limits {
+    /// The part of one of `concurrency` environments.
+    pub fn for_share(concurrency: u16) -> Self {
+        let bucket = |budget: Budget| {
+            let part = share(budget, concurrency);
+            Bucket::new(part.burst, part.per_second)
+        };
+        Self {
+            elbv2_writes: bucket(ELBV2_WRITES),
+            elbv2_reads: bucket(ELBV2_READS),
+            ec2_reads: bucket(EC2_READS),
+            autoscaling: bucket(AUTOSCALING),
+        }
+    }
+}
+
+/// The part of a budget that one of `concurrency` environments plans with.
+pub fn share(budget: Budget, concurrency: u16) -> Budget {
+    let part = OUR_SHARE / f64::from(concurrency.max(1));
+    Budget {
+        burst: (budget.burst * part).max(BURST_MIN),
+        per_second: (budget.per_second * part).max(PER_SECOND_MIN),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::pin::pin;
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// Takes one token with a minute's time and tells how long that took, in milliseconds.
+    async fn timed(bucket: &Bucket, clock: &Clock) -> u128 {
+        let begun = Instant::now();
+        bucket.take(1, clock.now() + ms(60_000), clock).await.unwrap();
+        begun.elapsed().as_millis()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_burst_is_free_and_then_tokens_come_at_the_rate() {
+        let clock = Clock::starting(Timestamp::EPOCH);
+        let bucket = Bucket::new(3.0, 4.0);
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            waits.push(timed(&bucket, &clock).await);
+        }
+        assert_eq!(waits, [0, 0, 0, 250, 250]);
+        tokio::time::sleep(ms(600_000)).await;
+        let begun = clock.now();
+        bucket.take(3, clock.now() + ms(1), &clock).await.unwrap();
+        assert_eq!(clock.now(), begun, "it holds no more than the burst, and all of it");
+        assert_eq!(timed(&bucket, &clock).await, 250);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_at_the_deadline_comes_too_late_and_costs_nothing() {
+        let clock = Clock::starting(Timestamp::EPOCH);
+        let bucket = Bucket::new(1.0, 4.0);
+        timed(&bucket, &clock).await;
+        let refused = bucket.take(1, clock.now() + ms(250), &clock).await.unwrap_err();
+        assert_eq!(refused, NoTime { wait: ms(250), left: ms(250) });
+        let told = "no time: its turn to call comes in 250 ms, the deadline in 250 ms";
+        assert_eq!(refused.to_string(), told);
+        assert_eq!(clock.now(), Timestamp::EPOCH, "it did not wait to say so");
+        bucket.take(1, clock.now() + ms(251), &clock).await.unwrap();
+        assert_eq!(clock.now(), Timestamp::from_millis(250));
+        let passed = bucket.take(0, clock.now(), &clock).await.unwrap_err();
+        assert_eq!(passed, NoTime { wait: ms(0), left: ms(0) }, "the deadline has come");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiters_are_served_in_order() {
+        let clock = Clock::starting(Timestamp::EPOCH);
+        let bucket = Bucket::new(1.0, 1.0);
+        let waiter = async || {
+            bucket.take(1, Timestamp::from_seconds(60), &clock).await.unwrap();
+            clock.now().millis()
+        };
+        let served = futures_util::future::join4(waiter(), waiter(), waiter(), waiter()).await;
+        assert_eq!(served, (0, 1_000, 2_000, 3_000));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttle_empties_it_and_halves_its_rate_for_five_seconds() {
+        let clock = Clock::starting(Timestamp::EPOCH);
+        let bucket = Bucket::new(10.0, 1.0);
+        bucket.slow_down();
+        bucket.slow_down();
+        assert_eq!(timed(&bucket, &clock).await, 2_000, "half the rate");
+        assert_eq!(timed(&bucket, &clock).await, 2_000, "until 4 s");
+        assert_eq!(timed(&bucket, &clock).await, 1_500, "1 s at half, half a second at the full rate");
+        assert_eq!(timed(&bucket, &clock).await, 1_000, "recovered");
+        tokio::time::sleep(ms(10_000)).await;
+        bucket.take(10, clock.now() + ms(1), &clock).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_throttle_does_not_forgive_what_was_taken_in_advance() {
+        let clock = Clock::starting(Timestamp::EPOCH);
+        let bucket = Bucket::new(1.0, 1.0);
+        timed(&bucket, &clock).await;
+        let mut waiter = pin!(bucket.take(1, Timestamp::from_seconds(60), &clock));
+        assert!(futures_util::poll!(&mut waiter).is_pending());
+        bucket.slow_down();
+        let refused = bucket.take(1, Timestamp::from_seconds(1), &clock).await.unwrap_err();
+        assert_eq!(refused.wait, ms(4_000), "two tokens at half the rate");
+    }
+
+    #[test]
+    fn each_environment_has_its_part_and_always_a_call() {
+        let rows = [
+            ("alone", ELBV2_WRITES, 1, (15.0, 3.0)),
+            ("none is one", ELBV2_WRITES, 0, (15.0, 3.0)),
+            ("two", ELBV2_WRITES, 2, (7.5, 1.5)),
+            ("the default", ELBV2_WRITES, 20, (1.0, 0.2)),
+            ("the default, reads", ELBV2_READS, 20, (1.5, 0.375)),
+            ("the default, EC2", EC2_READS, 20, (3.75, 0.75)),
+            ("the most", EC2_READS, 1_000, (1.0, 0.2)),
+        ];
+        for (name, budget, concurrency, (burst, per_second)) in rows {
+            let part = share(budget, concurrency);
+            assert!((part.burst - burst).abs() < 1e-9, "{name}: {part:?}");
+            assert!((part.per_second - per_second).abs() < 1e-9, "{name}: {part:?}");
+        }
+    }
+
+    #[test]
+    fn the_controller_keeps_headroom_as_long_as_the_parts_are_not_at_their_least() {
+        for budget in [ELBV2_WRITES, ELBV2_READS, EC2_READS, AUTOSCALING] {
+            for concurrency in 1..=15_u16 {
+                let part = share(budget, concurrency);
+                let environments = f64::from(concurrency);
+                let all = format!("{budget:?} by {concurrency}: {part:?}");
+                assert!(part.burst * environments <= budget.burst * OUR_SHARE + 1e-9, "{all}");
+                assert!(part.per_second * environments <= budget.per_second * OUR_SHARE + 1e-9, "{all}");
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_buckets_are_the_shares() {
+        let limits = Limits::for_share(2);
+        let bursts = [
+            (&limits.elbv2_writes, 7.5),
+            (&limits.elbv2_reads, 15.0),
+            (&limits.ec2_reads, 37.5),
+            (&limits.autoscaling, 37.5),
+        ];
+        for (bucket, burst) in bursts {
+            assert!((bucket.burst - burst).abs() < 1e-9, "{bucket:?}");
+        }
+    }
+}
