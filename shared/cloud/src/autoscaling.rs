@@ -9,7 +9,7 @@ use aws_sdk_autoscaling::types::{AutoScalingGroup, AutoScalingInstanceDetails, L
 use decision::id::{AsgName, HookName, InstanceId, TargetGroupArn};
 use decision::signal::Transition;
 use decision::snapshot::aws::{Asg, Hook, LifecycleState, Membership};
-use decision::step::HookCall;
+use decision::step::{HookCall, HookResult};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -19,16 +19,6 @@ const NAMES_IN_A_REQUEST_MAX: usize = 50;
 
 /// Pages of one list. What 50 names ask for fits into one; the bound ends a list that never ends.
 const PAGES_MAX: usize = 5;
-
-/// What a hook is answered with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HookResult {
-    /// `CONTINUE`: the transition goes on.
-    Continue,
-    /// `ABANDON`: a launch ends in termination; a termination goes on without further hooks, or the
-    /// instance is retained, if the group's policy says so.
-    Abandon,
-}
 
 /// What became of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,16 +137,6 @@ pub async fn heartbeat(client: &Client, action: &HookCall) -> Result<Beat, Cloud
         Ok(_) => Ok(Beat::Accepted),
         Err(error) if is_not_active(&error) => Ok(Beat::NotActive),
         Err(error) => Err(without_token(error, action)),
-    }
-}
-
-impl HookResult {
-    /// The value of `LifecycleActionResult`.
-    pub const fn wire(self) -> &'static str {
-        match self {
-            Self::Continue => "CONTINUE",
-            Self::Abandon => "ABANDON",
-        }
     }
 }
 

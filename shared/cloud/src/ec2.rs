@@ -1,7 +1,7 @@
 //! EC2, without its SDK: the crate takes minutes and gigabytes to compile, and we need one call.
 //!
 //! The request is a form that aws-sigv4 signs; the SDK's own orchestrator sends it over the same HTTP
-//! client, under the same timeouts and without retries, and [`xml`] reads the answer.
+//! client, under the same timeouts and without retries, and `xml` reads the answer.
 //!
 //! Instances are asked for by the *filter* `instance-id`: with the parameter `InstanceId`, one id that
 //! EC2 no longer knows would fail the whole request.
@@ -36,7 +36,7 @@ const PAGE_INSTANCES_MAX: &str = "1000";
 /// that never ends.
 const PAGES_MAX: usize = 10;
 
-/// The version of the EC2 API whose answers [`xml`] reads.
+/// The version of the EC2 API whose answers `xml` reads.
 const API_VERSION: &str = "2016-11-15";
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";

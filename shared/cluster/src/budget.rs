@@ -1,6 +1,6 @@
 //! PodDisruptionBudgets, with what their controller last counted.
 
-use crate::call::Call;
+use crate::call::{Call, PageOf};
 use crate::error::{ClusterError, Operation};
 use decision::id::PodKey;
 use decision::snapshot::cluster::{Budget, Operator, Requirement, Selector};
@@ -14,7 +14,7 @@ const PATH: &str = "/apis/policy/v1/poddisruptionbudgets";
 /// its namespace) and is left out.
 pub async fn budgets(client: &kube::Client) -> Result<Vec<Budget>, ClusterError> {
     let call = Call::get(Operation::ListBudgets, "of all namespaces", PATH.to_owned());
-    call.list(client, RawBudget::guarding).await
+    call.list(client, PageOf::Small, RawBudget::guarding).await
 }
 
 #[derive(Deserialize)]

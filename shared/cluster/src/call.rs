@@ -2,20 +2,29 @@
 
 use crate::error::{BoxError, Cause, ClusterError, Operation, Refusal};
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response};
 use kube::client::Body;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How many objects a page holds. Doubled, a page of large pods does not fit into memory or into a
-/// request's time; halved, a large list takes twice the round trips.
-const PAGE_OBJECTS: u32 = 500;
+/// How many objects a page of this list holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum PageOf {
+    /// Nodes (25 kB, most of it the names of images), pods, EndpointSlices (up to 35 kB): 250. Doubled, a
+    /// page may be larger than the largest answer that we read; halved, there are twice the round trips.
+    Large,
+    /// What has a few kB at most: 500, as kubectl asks for.
+    Small,
+}
 
-/// How many pages a list may have: 20,000 objects. Doubled, a list outlasts a slice; halved, the
+/// How many pages a list may have: 10,000 nodes or pods, 20,000 small objects. Doubled, a list outlasts a slice; halved, the
 /// VolumeAttachments of a thousand nodes may not fit.
 pub(crate) const PAGES_MAX: usize = 40;
+
+/// How we are named in the API server's audit log.
+const AGENT: &str = concat!("ebbtide/", env!("CARGO_PKG_VERSION"));
 
 /// The body of a merge patch (RFC 7386).
 pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
@@ -89,9 +98,18 @@ impl Call {
     }
 
     /// Sends it and waits for the whole answer.
-    pub(crate) async fn send(&self, client: &kube::Client) -> Result<Bytes, ClusterError> {
+    async fn send(&self, client: &kube::Client) -> Result<Bytes, ClusterError> {
         let body = self.open(client).await?.into_body();
         body.collect_bytes().await.map_err(|error| self.unanswered(error))
+    }
+
+    /// Sends a write of whose answer nothing is needed but that it is a success.
+    pub(crate) async fn carry_out(&self, client: &kube::Client) -> Result<(), ClusterError> {
+        let body = self.send(client).await?;
+        match Refusal::in_success(&body) {
+            Some(refusal) => Err(self.failed(Cause::Refused(Box::new(refusal)))),
+            None => Ok(()),
+        }
     }
 
     /// Sends it and reads the answer as an object.
@@ -108,9 +126,16 @@ impl Call {
     pub(crate) async fn list<T: DeserializeOwned, U>(
         self,
         client: &kube::Client,
+        page_of: PageOf,
         mut keep: impl FnMut(T) -> Option<U>,
     ) -> Result<Vec<U>, ClusterError> {
-        let first = self.with("limit", PAGE_OBJECTS.to_string());
+        let first = self.with(
+            "limit",
+            match page_of {
+                PageOf::Large => "250",
+                PageOf::Small => "500",
+            },
+        );
         let mut call = first.clone();
         let mut kept = Vec::new();
         for _ in 0..PAGES_MAX {
@@ -140,7 +165,8 @@ impl Call {
             uri.push('?');
             uri.push_str(&query.extend_pairs(&self.query).finish());
         }
-        let request = Request::builder().method(&self.method).uri(uri).header(ACCEPT, JSON);
+        let request = Request::builder().method(&self.method).uri(uri);
+        let request = request.header(ACCEPT, JSON).header(USER_AGENT, AGENT);
         match &self.body {
             Some((kind, bytes)) => {
                 request.header(CONTENT_TYPE, *kind).body(Body::from(bytes.clone()))

@@ -31,7 +31,7 @@ use tower::Service;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a request may take, from the call to the last byte of its answer. Doubled, two silent
-/// answers are a whole slice; halved, a page of 500 large pods from a busy server does not get through.
+/// answers are a whole slice; halved, a page of large pods from a busy server does not get through.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long an unused connection may be used again; longer than the pause between two turns, shorter
@@ -40,8 +40,8 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// its pool, so after a longer pause it is dropped then, without any timer having had to run meanwhile.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How large an answer may be: a page of 500 objects of 30 kB. Doubled, one such answer alone takes the
-/// process near its memory; halved, a page of pods with long annotations cannot be read.
+/// How large an answer may be: 250 objects of 64 kB. Doubled, one such answer alone takes the process
+/// near its memory; halved, a page of full EndpointSlices may not be readable.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Makes the value of the `Authorization` header (`Bearer k8s-aws-v1.…`); asked at each request, so
@@ -200,4 +200,18 @@ where
         }
     }
     Ok(whole.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_marked_so_that_nobody_prints_it() {
+        let bearer: Bearer = Arc::new(|| Ok(HeaderValue::from_static("Bearer secret")));
+        let request = authorize(Request::new(Body::empty()), &bearer).unwrap();
+        let token = request.headers().get(AUTHORIZATION).unwrap();
+        assert!(token.is_sensitive());
+        assert!(!format!("{request:?}").contains("secret"));
+    }
 }

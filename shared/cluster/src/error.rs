@@ -58,6 +58,13 @@ pub enum Operation {
     Note,
 }
 
+impl Operation {
+    /// Whether its precondition is a pod's uid.
+    fn removes(self) -> bool {
+        matches!(self, Self::Evict | Self::Delete)
+    }
+}
+
 impl fmt::Display for Operation {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
@@ -133,6 +140,9 @@ pub(crate) struct Refusal {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Status {
+    kind: String,
+    status: String,
+    code: u16,
     reason: String,
     message: String,
     details: Option<Details>,
@@ -141,6 +151,7 @@ struct Status {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 struct Details {
+    kind: String,
     causes: Option<Vec<StatusCause>>,
     retry_after_seconds: Option<u32>,
 }
@@ -234,6 +245,18 @@ impl Refusal {
                 .collect(),
             ..Status::default()
         });
+        Self::new(code, retry_after, status)
+    }
+
+    /// The refusal in an answer whose HTTP status claims success: the API server answers the eviction
+    /// of a pod with two budgets with the failure as an object, under the code of a created one.
+    pub(crate) fn in_success(body: &[u8]) -> Option<Self> {
+        let status: Status = serde_json::from_slice(body).ok()?;
+        let failed = status.kind == "Status" && status.status == "Failure";
+        failed.then(|| Self::new(if status.code == 0 { 500 } else { status.code }, None, status))
+    }
+
+    fn new(code: u16, retry_after: Option<Duration>, status: Status) -> Self {
         let asked = status.details.as_ref().and_then(|details| details.retry_after_seconds);
         let asked = asked.filter(|seconds| *seconds > 0);
         let retry_after = retry_after.or(asked.map(|seconds| Duration::from_secs(seconds.into())));
@@ -244,10 +267,14 @@ impl Refusal {
         match self.code {
             401 => Class::Denied,
             403 if self.cause("NamespaceTerminating").is_some() => Class::Gone,
+            // The budget's controller is behind: too many evictions that it has not seen yet.
+            403 if self.is_about("poddisruptionbudget") => Class::Blocked,
             403 => Class::Denied,
             404 => Class::Gone,
-            // Only evictions and deletions have nothing but a uid as precondition.
-            409 if matches!(operation, Operation::Evict | Operation::Delete) => Class::Mismatch,
+            // We send no resourceVersion with a removal, but the server adds one of its own.
+            409 if operation.removes() && !self.status.message.contains("ResourceVersion in") => {
+                Class::Mismatch
+            }
             409 => Class::Conflict,
             // An expired continue token or resource version: the list begins anew.
             408 | 410 => Class::Again,
@@ -262,6 +289,10 @@ impl Refusal {
             500.. => Class::Again,
             _ => Class::Final,
         }
+    }
+
+    fn is_about(&self, kind: &str) -> bool {
+        self.status.details.as_ref().is_some_and(|details| details.kind == kind)
     }
 
     fn causes(&self) -> &[StatusCause] {

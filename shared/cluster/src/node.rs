@@ -5,7 +5,7 @@
 //! the preconditions in every patch: `metadata.uid` (422 when it is another node by now) and
 //! `metadata.resourceVersion` (409 when somebody else wrote meanwhile).
 
-use crate::call::{Call, MERGE_PATCH};
+use crate::call::{Call, MERGE_PATCH, PageOf};
 use crate::error::{ClusterError, Operation};
 use crate::meta::{Condition, condition};
 use decision::annotation::DEPARTURE;
@@ -40,7 +40,9 @@ pub async fn find_node(
         (raw.spec.instance().as_ref() == Some(instance)).then_some(raw.metadata.name)
     };
     // More than one is possible for a while, after a host name has changed; any of them will do.
-    let Some(name) = call.list(client, ours).await?.into_iter().next() else { return Ok(None) };
+    let Some(name) = call.list(client, PageOf::Large, ours).await?.into_iter().next() else {
+        return Ok(None);
+    };
     // It may have gone, or come back as another instance's, between the two requests.
     let found = node(client, &name).await?;
     Ok(found.filter(|node| instance_of(&node.provider_id).as_ref() == Some(instance)))
@@ -51,7 +53,7 @@ pub async fn find_node(
 pub async fn departing(client: &kube::Client) -> Result<Vec<Peer>, ClusterError> {
     let call = Call::get(Operation::ListNodes, "on their way out", PATH.to_owned())
         .with("fieldSelector", "spec.unschedulable=true");
-    call.list(client, |mut raw: RawPeer| {
+    call.list(client, PageOf::Large, |mut raw: RawPeer| {
         let annotation = raw.metadata.annotations.remove(DEPARTURE)?;
         Some(Peer { instance: raw.spec.instance()?, node: raw.metadata.name, annotation })
     })

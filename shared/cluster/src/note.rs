@@ -29,9 +29,9 @@ pub async fn note(client: &kube::Client, note: &Note, now: Timestamp) -> Result<
     let subject = format!("{} {}", event.regarding.kind, event.regarding.name);
     let path = format!("/apis/events.k8s.io/v1/namespaces/{namespace}/events");
     let call = Call::get(Operation::Note, subject, path).write(Method::POST, JSON, &event)?;
-    match call.send(client).await {
+    match call.carry_out(client).await {
         Err(error) if error.code() == Some(409) => Ok(()),
-        answer => answer.map(drop),
+        answer => answer,
     }
 }
 

@@ -1,6 +1,6 @@
 //! The pods of a node, read whole enough to give a verdict on each.
 
-use crate::call::Call;
+use crate::call::{Call, PageOf};
 use crate::error::{ClusterError, Operation};
 use crate::meta::{Condition, Metadata, condition, controller};
 use decision::id::NodeName;
@@ -20,7 +20,9 @@ const GRACE_SECONDS_DEFAULT: i64 = 30;
 
 /// All pods bound to the node, finished ones included.
 pub async fn pods_on(client: &kube::Client, node: &NodeName) -> Result<Vec<Pod>, ClusterError> {
-    on_node(Operation::ListPods, node).list(client, |raw: RawPod| Some(raw.into())).await
+    on_node(Operation::ListPods, node)
+        .list(client, PageOf::Large, |raw: RawPod| Some(raw.into()))
+        .await
 }
 
 /// The request for the pods bound to this node.

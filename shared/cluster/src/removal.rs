@@ -27,9 +27,8 @@ pub async fn evict(client: &kube::Client, removal: &Removal) -> Result<(), Clust
     };
     call(Operation::Evict, removal, "/eviction")
         .write(Method::POST, JSON, &eviction)?
-        .send(client)
+        .carry_out(client)
         .await
-        .map(drop)
 }
 
 /// Deletes the pod, whatever budgets say, with this many seconds to end by itself. Zero is refused here:
@@ -45,7 +44,7 @@ pub async fn delete(
     }
     let options =
         DeleteOptions { grace_period_seconds: Some(grace_seconds.into()), ..options(removal) };
-    call.write(Method::DELETE, JSON, &options)?.send(client).await.map(drop)
+    call.write(Method::DELETE, JSON, &options)?.carry_out(client).await
 }
 
 fn options(removal: &Removal) -> DeleteOptions {

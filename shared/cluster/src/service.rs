@@ -3,7 +3,7 @@
 //! Services are read once for all nodes of a batch; endpoints only of those Services that matter, in
 //! one request across namespaces.
 
-use crate::call::Call;
+use crate::call::{Call, PageOf};
 use crate::error::{ClusterError, Operation};
 use decision::id::{NodeName, PodKey, Uid};
 use decision::snapshot::cluster::{Endpoint, Service, TrafficPolicy};
@@ -24,7 +24,7 @@ const NAMES_PER_CALL: usize = 60;
 /// selector has endpoints that somebody else keeps; an `ExternalName` is only an alias in DNS.
 pub async fn services(client: &kube::Client) -> Result<Vec<Service>, ClusterError> {
     let call = Call::get(Operation::ListServices, "of all namespaces", SERVICES.to_owned());
-    call.list(client, RawService::selecting).await
+    call.list(client, PageOf::Small, RawService::selecting).await
 }
 
 /// The ready endpoints of these Services, one entry for each Service.
@@ -39,7 +39,7 @@ pub async fn endpoints(
     for part in names.chunks(NAMES_PER_CALL) {
         let call = Call::get(Operation::ListEndpoints, "by service", SLICES.to_owned())
             .with("labelSelector", format!("{SERVICE_NAME} in ({})", part.join(",")));
-        let slices = call.list(client, |slice: RawSlice| {
+        let slices = call.list(client, PageOf::Large, |slice: RawSlice| {
             // Services of one name in other namespaces are in the answer too.
             let key = slice.service().filter(|key| ready.contains_key(key))?;
             Some((key, slice.ready().collect::<Vec<Endpoint>>()))

@@ -3,7 +3,7 @@
 //! There is no selector for an owner, but ReplicaSets and StatefulSets put a hash on their pods. Two
 //! owners may share a hash, so only pods whose controller is one of those asked about are kept.
 
-use crate::call::Call;
+use crate::call::{Call, PageOf};
 use crate::error::{ClusterError, Operation};
 use crate::meta::{Metadata, condition, controller};
 use crate::pod::{PATH, RawStatus};
@@ -37,7 +37,8 @@ pub async fn siblings(client: &kube::Client, pods: &[Pod]) -> Result<Vec<Sibling
         for part in hashes.chunks(HASHES_PER_CALL) {
             let call = Call::get(Operation::ListPods, format!("by {label}"), PATH.to_owned())
                 .with("labelSelector", format!("{label} in ({})", part.join(",")));
-            found.extend(call.list(client, |raw: RawSibling| raw.of(&owners)).await?);
+            found
+                .extend(call.list(client, PageOf::Large, |raw: RawSibling| raw.of(&owners)).await?);
         }
     }
     Ok(found)

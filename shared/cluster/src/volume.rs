@@ -1,6 +1,6 @@
 //! VolumeAttachments: which volumes still hang on a node.
 
-use crate::call::Call;
+use crate::call::{Call, PageOf};
 use crate::error::{ClusterError, Operation};
 use decision::id::NodeName;
 use serde::Deserialize;
@@ -16,7 +16,7 @@ pub async fn volumes_on(
 ) -> Result<Vec<String>, ClusterError> {
     let call = Call::get(Operation::ListVolumes, format!("on {node}"), PATH.to_owned());
     let mut volumes: Vec<String> = call
-        .list(client, |raw: RawAttachment| {
+        .list(client, PageOf::Small, |raw: RawAttachment| {
             let here = raw.spec.node_name == node.as_str();
             // An inline volume has no name of its own; the attachment's has to do.
             here.then(|| raw.spec.source.persistent_volume_name.unwrap_or(raw.metadata.name))

@@ -59,12 +59,16 @@ impl Admitted<'_> {
     }
 }
 
-/// Whether AWS accepted a heartbeat for this token lately enough to act on it.
+/// Whether the lifecycle state that we see can only belong to this token. On the way to EC2 or from it there is one
+/// action in an instance's life; on the ways that bring an instance back, only a heartbeat that AWS accepted for our
+/// token lately tells this time from an earlier one.
 pub(crate) fn is_proven(admitted: &Admitted<'_>, snapshot: &Snapshot) -> bool {
-    let ambiguous = !matches!(admitted.hook.route, HookRoute::Normal);
     match snapshot.memory.hooks.get(&admitted.hook.token.fingerprint()) {
-        Some(HookState::Active(at)) => !ambiguous || snapshot.now.since(*at) <= PROOF_LASTS,
-        Some(HookState::Inactive) | None => false,
+        Some(HookState::Active(at)) => {
+            admitted.hook.route == HookRoute::Normal || snapshot.now.since(*at) <= PROOF_LASTS
+        }
+        Some(HookState::Inactive) => false,
+        None => admitted.hook.route == HookRoute::Normal,
     }
 }
 

@@ -7,7 +7,7 @@
 
 use crate::annotation::Departure;
 use crate::id::{InstanceId, NodeName, PodKey, Uid};
-use crate::matching::{includes, selects};
+use crate::matching::{selects, serves};
 use crate::snapshot::cluster::{Budget, NodeView, Peer, Phase, Pod, Service, Sibling};
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
@@ -120,9 +120,7 @@ fn last_of_service(
     services: &[Service],
     order: &NodeOrder,
 ) -> Option<String> {
-    let mine = services.iter().filter(|service| {
-        service.key.namespace == pod.key.namespace && includes(&pod.labels, &service.selector)
-    });
+    let mine = services.iter().filter(|service| serves(service, pod));
     for service in mine {
         if !service.ready.iter().any(|endpoint| endpoint.pod == pod.uid) {
             continue;

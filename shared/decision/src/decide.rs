@@ -3,10 +3,10 @@
 //! Each signal of the snapshot gets exactly one `Next`, since the answers are made by mapping over the signals: no path
 //! can forget a hook.
 
-use crate::admit::{Admission, Admitted, admit};
+use crate::admit::{Admission, Admitted, admit, is_proven};
 use crate::decision::{Answer, Course, Decision, Ending, End, Next};
 use crate::departure::Case;
-use crate::limits::ANSWER_MARGIN;
+use crate::limits::{ANSWER_MARGIN, RECEIVES_MAX};
 use crate::pace::look;
 use crate::policy::{Mode, Policy};
 use crate::report::{Report, Stage};
@@ -40,6 +40,7 @@ pub fn decide(snapshot: &Snapshot, policy: &Policy) -> Decision {
                     next(admitted, course.as_ref(), snapshot, &policy)
                 }
             };
+            let next = if seen.receives >= RECEIVES_MAX { give_up(next, admission) } else { next };
             Answer { message: seen.message.clone(), next }
         })
         .collect();
@@ -50,8 +51,57 @@ pub fn decide(snapshot: &Snapshot, policy: &Policy) -> Decision {
         steps.extend(course.steps);
         report = report.or(Some(course.report));
     }
-    let report = report.unwrap_or_else(|| Report::new(snapshot.instance.clone(), Stage::NotOurs));
+    let mut report = report.unwrap_or_else(|| Report::new(snapshot.instance.clone(), Stage::NotOurs));
+    if policy.mode == Mode::Observe {
+        report.would = steps.drain(..).map(|step| step.to_string()).collect();
+    }
     Decision { instance: snapshot.instance.clone(), steps, answers, report }
+}
+
+/// A message that was received too often is given up before the queue gives it up silently.
+fn give_up(next: Next, admission: &Admission<'_>) -> Next {
+    match (next, admission) {
+        (Next::ComeBack { .. }, Admission::In(admitted)) => Next::Reject {
+            answer: Some(admitted.call()),
+            why: format!("received {RECEIVES_MAX} times without coming to an end"),
+        },
+        (next, _) => next,
+    }
+}
+
+/// The decision about an instance whose decision panicked once: all its messages come back.
+pub fn postpone(snapshot: &Snapshot) -> Decision {
+    let answers = snapshot
+        .signals
+        .iter()
+        .map(|seen| {
+            let next = Next::ComeBack { at: look(snapshot.now, seen.sent_at, None) };
+            Answer { message: seen.message.clone(), next }
+        })
+        .collect();
+    let report = Report::new(snapshot.instance.clone(), Stage::Looking);
+    Decision { instance: snapshot.instance.clone(), steps: Vec::new(), answers, report }
+}
+
+/// The decision about an instance whose decision or reads panicked twice: every hook of ours is answered, and the
+/// messages go to the dead-letter queue.
+pub fn abandon(snapshot: &Snapshot, policy: &Policy, why: &str) -> Decision {
+    let answers = snapshot
+        .signals
+        .iter()
+        .map(|seen| {
+            let next = match admit(seen, snapshot, policy) {
+                Admission::Out(next) => next,
+                Admission::In(admitted) if policy.mode == Mode::Act => {
+                    Next::Reject { answer: Some(admitted.call()), why: why.to_owned() }
+                }
+                Admission::In(_) => Next::Reject { answer: None, why: why.to_owned() },
+            };
+            Answer { message: seen.message.clone(), next }
+        })
+        .collect();
+    let report = Report::new(snapshot.instance.clone(), Stage::Looking);
+    Decision { instance: snapshot.instance.clone(), steps: Vec::new(), answers, report }
 }
 
 fn courses<'a>(admissions: &[Admission<'a>], transition: Transition) -> Vec<Admitted<'a>> {
@@ -105,8 +155,8 @@ fn next(
     }
 }
 
-/// A heartbeat for each action whose last one is not known, or half of the timeout old: it restarts the period, and
-/// says whether the action still waits.
+/// A heartbeat for each action whose period is half over, or that must be proven: it restarts the period, and says
+/// whether the action still waits.
 fn heartbeats(admitted: &[&Admitted<'_>], snapshot: &Snapshot, policy: &Policy) -> Vec<Step> {
     if policy.mode == Mode::Observe {
         return Vec::new();
@@ -114,13 +164,12 @@ fn heartbeats(admitted: &[&Admitted<'_>], snapshot: &Snapshot, policy: &Policy) 
     let due = admitted.iter().filter(|admitted| {
         let every = admitted.facts.map_or(Duration::from_secs(60), |hook| hook.heartbeat / 2);
         let beat = snapshot.memory.hooks.get(&admitted.hook.token.fingerprint());
-        match beat {
-            Some(HookState::Active(at)) => {
-                snapshot.now.since(*at) >= every || !crate::admit::is_proven(admitted, snapshot)
-            }
-            Some(HookState::Inactive) => false,
-            None => true,
-        }
+        let last = match beat {
+            Some(HookState::Active(at)) => *at,
+            Some(HookState::Inactive) => return false,
+            None => admitted.seen.sent_at,
+        };
+        snapshot.now.since(last) >= every || !is_proven(admitted, snapshot)
     });
     let mut calls: Vec<_> = due.map(|admitted| admitted.call()).collect();
     calls.sort();

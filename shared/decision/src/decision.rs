@@ -47,6 +47,13 @@ pub enum Next {
     },
     /// Nothing is left to do for it.
     Finished(Ending),
+    /// It can never work: its hook, if one waits, is answered first, then the dead-letter queue takes it.
+    Reject {
+        /// The action that hangs on it.
+        answer: Option<HookCall>,
+        /// Why, for whoever looks into the dead-letter queue.
+        why: String,
+    },
 }
 
 /// Why a signal is finished without an answer of ours.

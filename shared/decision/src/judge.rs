@@ -8,7 +8,7 @@
 use crate::annotation::TAINT;
 use crate::budget::{Allowance, NodeOrder, allowance, implicit};
 use crate::limits::{ANSWER_MARGIN, EVICTION_RETRY, FORCE_MARGIN};
-use crate::matching::{includes, tolerates};
+use crate::matching::{serves, tolerates};
 use crate::policy::{AtLongestDrain, Policy, ProtectedPods};
 use crate::snapshot::Memory;
 use crate::snapshot::cluster::{NodeView, Phase, Pod, Service, TrafficPolicy};
@@ -196,9 +196,7 @@ fn ports_served(pod: &Pod, services: &[Service]) -> BTreeSet<u16> {
     services
         .iter()
         .filter(|service| service.policy == TrafficPolicy::Local)
-        .filter(|service| {
-            service.key.namespace == pod.key.namespace && includes(&pod.labels, &service.selector)
-        })
+        .filter(|service| serves(service, pod))
         .flat_map(|service| service.node_ports.iter().copied())
         .chain(pod.host_ports.iter().copied())
         .collect()

@@ -77,3 +77,7 @@ pub const LOOK_EVERY_LATER: Duration = Duration::from_secs(600);
 
 /// The longest time a message is hidden: SQS allows 12 hours from its receipt.
 pub const HIDE_MAX: Duration = Duration::from_secs(11 * 3_600);
+
+/// How often a message may be received before it is given up, with its hook answered: the queue itself moves it to the
+/// dead-letter queue at 1,000, silently. The looks of 48 hours stay below 600.
+pub const RECEIVES_MAX: u32 = 900;

@@ -33,6 +33,13 @@ pub enum ClusterLook {
     Ask(ClusterName),
 }
 
+/// Whether AWS is worth asking about this instance at all: with its group and hooks known, some signal may be ours.
+pub fn wants_membership(snapshot: &Snapshot, policy: &Policy) -> bool {
+    snapshot.signals.iter().any(|seen| {
+        !matches!(admit(seen, snapshot, policy), Admission::Out(crate::decision::Next::Finished(_)))
+    })
+}
+
 /// Whether the EC2 instance is worth reading: a signal is ours and waits.
 pub fn wants_instance(snapshot: &Snapshot, policy: &Policy) -> bool {
     !admitted(snapshot, policy).is_empty()

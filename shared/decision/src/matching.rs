@@ -38,3 +38,8 @@ pub fn tolerates(tolerations: &[Toleration], key: &str) -> bool {
         effect && matches
     })
 }
+
+/// Whether a Service's selector selects the pod.
+pub fn serves(service: &crate::snapshot::cluster::Service, pod: &crate::snapshot::cluster::Pod) -> bool {
+    service.key.namespace == pod.key.namespace && includes(&pod.labels, &service.selector)
+}

@@ -137,7 +137,11 @@ fn sort_in(
 }
 
 fn add_answer(plan: &mut Plan, decision: &Decision, message: &str, next: &Next) {
-    let Next::Answer { call, result, why } = next else { return };
+    let (call, result, why) = match next {
+        Next::Answer { call, result, why } => (call, *result, why),
+        Next::Reject { answer: Some(call), why } => (call, HookResult::Continue, why),
+        Next::Reject { answer: None, .. } | Next::ComeBack { .. } | Next::Finished(_) => return,
+    };
     if let Some(same) = plan.answers.iter_mut().find(|other| other.call == *call) {
         same.messages.push(message.to_owned());
         return;
@@ -146,7 +150,7 @@ fn add_answer(plan: &mut Plan, decision: &Decision, message: &str, next: &Next) 
         instance: decision.instance.clone(),
         messages: vec![message.to_owned()],
         call: call.clone(),
-        result: *result,
+        result,
         why: why.clone(),
     });
 }

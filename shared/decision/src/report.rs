@@ -71,6 +71,8 @@ pub struct Remaining {
     pub tried: Option<Attempts>,
     /// Whether anything but time holds it.
     pub blocked: bool,
+    /// Whether it only has to end.
+    pub terminating: bool,
 }
 
 /// The report of one turn about one instance.
@@ -96,6 +98,10 @@ pub struct Report {
     pub staying: usize,
     /// What somebody should mend, whatever comes of this departure.
     pub warnings: Vec<String>,
+    /// Mode `observe`: what would have been done.
+    pub would: Vec<String>,
+    /// Whether it is time to say that the drain is blocked.
+    pub tell_blocked: bool,
 }
 
 impl Report {
@@ -111,6 +117,8 @@ impl Report {
             remaining: Vec::new(),
             staying: 0,
             warnings: Vec::new(),
+            would: Vec::new(),
+            tell_blocked: false,
         }
     }
 
@@ -196,6 +204,12 @@ impl Report {
         }
     }
 
+    /// The node whose pods are worth watching: it drains, and all that is left only has to end.
+    pub fn watches(&self) -> Option<NodeName> {
+        let ending = !self.remaining.is_empty() && self.remaining.iter().all(|pod| pod.terminating);
+        self.node.clone().filter(|_| ending && self.stage == Stage::Draining)
+    }
+
     /// Whether anything but time holds it.
     pub fn is_blocked(&self) -> bool {
         self.remaining.iter().any(|pod| pod.blocked)
@@ -236,6 +250,7 @@ fn remaining(judged: &Judged<'_>, view: &NodeView, snapshot: &Snapshot) -> Remai
         because: blocked.then(|| culprit(judged, view, snapshot.now)).flatten(),
         tried: snapshot.memory.evictions.get(&pod.uid).cloned(),
         blocked,
+        terminating: matches!(judged.verdict, Verdict::Hold(_, Held::Terminating)),
     }
 }
 

@@ -7,6 +7,7 @@
 use crate::id::{AsgName, HookName, HookToken, NodeName, PodKey, TargetGroupArn, Uid};
 use crate::snapshot::cluster::Taint;
 use crate::time::Timestamp;
+use std::fmt;
 use std::time::Duration;
 
 /// One effect.
@@ -164,6 +165,40 @@ pub enum NoteSubject {
         /// Its uid.
         uid: Uid,
     },
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PatchNode(patch) => write!(out, "{} node {}", patch.purpose, patch.node),
+            Self::Deregister(step) => write!(out, "deregister {}", step.change),
+            Self::Register(change) => write!(out, "register {change}"),
+            Self::Evict(removal) => write!(out, "evict {}", removal.pod),
+            Self::Delete { pod, grace_seconds } => {
+                write!(out, "delete {} with grace {grace_seconds} s", pod.pod)
+            }
+            Self::Heartbeat(call) => write!(out, "heartbeat of hook {}", call.hook),
+            Self::Note(note) => write!(out, "Event {}", note.reason),
+        }
+    }
+}
+
+impl fmt::Display for PatchPurpose {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Cordon => "cordon",
+            Self::Record => "record",
+            Self::Undo => "undo",
+        })
+    }
+}
+
+impl fmt::Display for TargetChange {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.group.as_str().split('/').nth(1).unwrap_or(self.group.as_str());
+        write!(out, "{name}:")?;
+        self.targets.iter().try_for_each(|target| write!(out, " {}:{}", target.id, target.port))
+    }
 }
 
 /// How a call failed, as far as it matters for what comes next.

@@ -28,8 +28,8 @@ pub const ELBV2_READS: Budget = Budget { burst: 40.0, per_second: 10.0 };
 pub const EC2_READS: Budget = Budget { burst: 100.0, per_second: 20.0 };
 
 /// An assumption, since AWS does not publish Auto Scaling's limits: those of EC2's Describe calls. If it
-/// is twice too high, a storm is throttled and slows down; if half of that would do, a storm of a
-/// thousand hooks is answered in 70 s instead of 35.
+/// is twice too high, a storm is throttled and slows down by itself; halved, the answers to a thousand
+/// hooks take two minutes instead of one.
 pub const AUTOSCALING: Budget = Budget { burst: 100.0, per_second: 20.0 };
 
 /// How much of a budget we plan with, of 1. Doubled (all of it and more), the controller is throttled
@@ -41,8 +41,9 @@ const OUR_SHARE: f64 = 0.75;
 const BURST_MIN: f64 = 1.0;
 
 /// The least rate of an environment, in tokens a second: a wait of 5 s, which still fits into a slice.
-/// Doubled, twenty busy environments ask for twice ELBv2's 4 writes a second; halved, a wait for a
-/// token does not fit into a slice, and each withdrawal takes a turn more.
+/// For twenty environments that are all busy this is the whole of ELBv2's 4 writes a second, without
+/// headroom: doubled, they would be throttled for as long as a storm lasts; halved, a wait for a token
+/// does not fit into a slice, and each withdrawal takes a turn more.
 const PER_SECOND_MIN: f64 = 0.2;
 
 /// How much slower a bucket refills after a throttle, of 1. Doubled is no slower; halved, one throttle
@@ -266,7 +267,11 @@ mod tests {
         bucket.slow_down();
         assert_eq!(timed(&bucket, &clock).await, 2_000, "half the rate");
         assert_eq!(timed(&bucket, &clock).await, 2_000, "until 4 s");
-        assert_eq!(timed(&bucket, &clock).await, 1_500, "1 s at half, half a second at the full rate");
+        assert_eq!(
+            timed(&bucket, &clock).await,
+            1_500,
+            "1 s at half, half a second at the full rate"
+        );
         assert_eq!(timed(&bucket, &clock).await, 1_000, "recovered");
         tokio::time::sleep(ms(10_000)).await;
         bucket.take(10, clock.now() + ms(1), &clock).await.unwrap();
@@ -310,7 +315,10 @@ mod tests {
                 let environments = f64::from(concurrency);
                 let all = format!("{budget:?} by {concurrency}: {part:?}");
                 assert!(part.burst * environments <= budget.burst * OUR_SHARE + 1e-9, "{all}");
-                assert!(part.per_second * environments <= budget.per_second * OUR_SHARE + 1e-9, "{all}");
+                assert!(
+                    part.per_second * environments <= budget.per_second * OUR_SHARE + 1e-9,
+                    "{all}"
+                );
             }
         }
     }

@@ -118,7 +118,7 @@ impl Aws {
     pub(crate) fn happen(world: &mut World, event: AwsEvent) {
         match event {
             AwsEvent::Autoscaling(step) => Autoscaling::happen(world, step),
-            AwsEvent::Ec2(step) => Ec2::happen(world, step),
+            AwsEvent::Ec2(step) => Ec2::happen(world, &step),
             AwsEvent::Elb(step) => Elb::happen(world, step),
             AwsEvent::Deliver { queue, body } => Sqs::send(world, &queue, &body),
         }

@@ -189,9 +189,9 @@ impl Kubernetes {
         self.store.get(Kind::Node, &object::key("", name)).map(Arc::as_ref)
     }
 
-    /// The node of an instance, also one that has not registered yet.
+    /// The registered node of an instance.
     pub fn node_of_instance(&self, instance: &str) -> Option<&str> {
-        self.instances.get(instance).map(|name| &**name)
+        self.instances.get(instance).map(|name| &**name).filter(|name| self.node(name).is_some())
     }
 
     /// Whether the node's host is up, whatever the API says: its kube-proxy forwards then.

@@ -171,16 +171,20 @@ impl<'a> Lambda<'a> {
     /// Runs until `until`, or until `stop` says so; what still runs then goes on with the next drive.
     pub async fn drive(&mut self, until: Millis, stop: impl Fn(&World) -> bool) {
         loop {
-            let wake_at = {
+            let (due, wake_at) = {
                 let mut world = self.sandbox.world();
                 if world.now >= until || stop(&world) {
                     return;
                 }
-                self.start_all(&mut world);
+                let due = self.due(&mut world);
                 let polls = self.pollers.iter().filter_map(|poller| poller.wake_at(&world)).min();
-                let next = [polls, world.next_at(), Some(until)].into_iter().flatten().min();
-                next.unwrap_or(until).max(world.now)
+                let next = [polls, world.next_at()].into_iter().flatten().min();
+                (due, next.map_or(until, |next| next.clamp(world.now + 1, until)))
             };
+            // Not while the world is locked: a fresh environment may look at it.
+            for invocation in due {
+                self.start(invocation);
+            }
             if let Some(finished) = self.next(wake_at).await {
                 self.settle(finished);
             }
@@ -192,52 +196,48 @@ impl<'a> Lambda<'a> {
         self.running.len()
     }
 
-    /// Starts an invocation for every batch and tick that is due and has room.
-    fn start_all(&mut self, world: &mut World) {
-        for function in 0..self.functions.len() {
-            while let Some((event, batch)) = self.pollers[function].poll(world) {
-                self.start(world, function, event, batch);
+    /// An invocation for every batch and tick that is due and has room.
+    fn due(&mut self, world: &mut World) -> Vec<Invocation<'a>> {
+        let mut due = Vec::new();
+        for (index, function) in self.functions.iter().enumerate() {
+            while let Some((event, batch)) = self.pollers[index].poll(world) {
+                let mut start_at = world.now + world.rng.i64(DISPATCH_MS);
+                let fresh_until = world.now - IDLE_MS_MAX;
+                let warm = self.idle[index].pop().filter(|idle| idle.since >= fresh_until);
+                let (process, environment) = warm.map_or_else(
+                    || {
+                        start_at += world.rng.i64(COLD_START_MS);
+                        (new_process(world, &function.name), None)
+                    },
+                    |idle| (idle.process, Some(idle.environment)),
+                );
+                if environment.is_none() {
+                    // Those that were idle for longer than the one used last are too old as well.
+                    self.idle[index].clear();
+                }
+                world.invocations += 1;
+                let kill = Faults::kill(world, world.invocations);
+                if let Some(record) = world.processes.get_mut(&process) {
+                    record.invocations += 1;
+                }
+                let sandbox = self.sandbox;
+                let deadline = start_at + function.timeout_ms;
+                let times = Times { sandbox, start_at, deadline, kill };
+                due.push(Invocation { function: index, process, environment, event, batch, times });
             }
         }
+        due
     }
 
-    fn start(&mut self, world: &mut World, function: usize, event: Value, batch: Vec<Message>) {
-        let mut wait = world.rng.i64(DISPATCH_MS);
-        let warm = self.idle[function].pop().filter(|idle| world.now - idle.since <= IDLE_MS_MAX);
-        let (process, environment) = warm.map_or_else(
-            || {
-                // Whoever was idle for longer than the one that was used last is too old as well.
-                self.idle[function].clear();
-                wait += world.rng.i64(COLD_START_MS);
-                self.fresh(world, function)
-            },
-            |idle| (idle.process, idle.environment),
-        );
-        world.invocations += 1;
-        let kill = Faults::kill(world, world.invocations);
-        if let Some(record) = world.processes.get_mut(&process) {
-            record.invocations += 1;
-        }
-        let start_at = world.now + wait;
-        let invocation = Invocation {
-            sandbox: self.sandbox,
-            start_at,
-            deadline: start_at + self.functions[function].timeout_ms,
-            kill,
-        };
+    fn start(&mut self, invocation: Invocation<'a>) {
+        let Invocation { function, process, environment, event, batch, times } = invocation;
+        let make = &self.functions[function].environment;
+        let environment = environment.unwrap_or_else(|| make(process));
         self.running.push(Box::pin(async move {
-            let outcome = invocation.run(&environment, event).await;
-            let busy_ms = invocation.sandbox.now() - start_at;
+            let outcome = times.run(&environment, event).await;
+            let busy_ms = times.sandbox.now() - times.start_at;
             Finished { function, process, environment, batch, outcome, busy_ms }
         }));
-    }
-
-    fn fresh(&self, world: &mut World, function: usize) -> (u32, Environment) {
-        let process = world.processes.keys().next_back().map_or(1, |last| last + 1);
-        let Function { name, environment, .. } = &self.functions[function];
-        let record = Process { function: name.clone(), started: world.now, ..Process::default() };
-        world.processes.insert(process, record);
-        (process, environment(process))
     }
 
     /// Waits for an invocation to end; nothing when the world has to be looked at first.
@@ -284,16 +284,36 @@ impl<'a> Lambda<'a> {
     }
 }
 
+/// Notes a new process and returns its number.
+fn new_process(world: &mut World, function: &str) -> u32 {
+    let process = world.processes.keys().next_back().map_or(1, |last| last + 1);
+    let record =
+        Process { function: function.to_owned(), started: world.now, ..Process::default() };
+    world.processes.insert(process, record);
+    process
+}
+
+/// An invocation that is about to start; without an environment it gets a fresh one.
+#[derive(Debug)]
+struct Invocation<'a> {
+    function: usize,
+    process: u32,
+    environment: Option<Environment>,
+    event: Value,
+    batch: Vec<Message>,
+    times: Times<'a>,
+}
+
 /// One invocation's times, and the wait at which it is killed.
 #[derive(Clone, Copy, Debug)]
-struct Invocation<'a> {
+struct Times<'a> {
     sandbox: &'a Sandbox,
     start_at: Millis,
     deadline: Millis,
     kill: Option<u32>,
 }
 
-impl Invocation<'_> {
+impl Times<'_> {
     async fn run(&self, environment: &Environment, event: Value) -> Outcome {
         self.sandbox.sleep_until(self.start_at).await;
         let handler = Mortal { inner: (environment.0)(event, self.deadline), waits: self.kill };

@@ -2,8 +2,9 @@
 
 use crate::fake::{Answer, Wire, asg, group, instance, query_error};
 use cloud::autoscaling::{
-    Beat, Completed, HookResult, complete, groups, heartbeat, hooks, memberships,
+    Beat, Completed, complete, groups, heartbeat, hooks, memberships,
 };
+use decision::step::HookResult;
 use decision::id::{HookName, HookToken};
 use decision::signal::Transition;
 use decision::snapshot::aws::{Asg, Hook, LifecycleState, Membership};

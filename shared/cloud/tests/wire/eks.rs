@@ -130,7 +130,7 @@ fn sorted(url: &str) -> (String, Vec<String>) {
 
 /// The rules that aws-iam-authenticator enforces before it sends the URL to STS.
 #[track_caller]
-fn check_rules(token: &BearerToken, host: &str, signed_by_session: bool) {
+fn check_rules(token: &BearerToken, host: &str, credentials: &Credentials) {
     assert!(token.expose().len() <= 4096, "length");
     assert!(!token.expose().contains('='), "no padding");
     let url = decoded(token);
@@ -155,7 +155,8 @@ fn check_rules(token: &BearerToken, host: &str, signed_by_session: bool) {
         "x-amz-signature",
         "x-amz-signedheaders",
     ];
-    keys.retain(|key| signed_by_session || *key != "x-amz-security-token");
+    let in_session = credentials.session_token().is_some();
+    keys.retain(|key| in_session || *key != "x-amz-security-token");
     assert_eq!(query.keys().copied().collect::<Vec<_>>(), keys, "allowed keys only");
     assert_eq!(query["action"], "GetCallerIdentity");
     assert!(query["x-amz-signedheaders"].split(';').any(|header| header == "x-k8s-aws-id"));
@@ -173,12 +174,12 @@ fn a_token_follows_the_authenticators_rules_in_every_partition() {
         ("us-east-1", Some("sts-fips.us-east-1.amazonaws.com"), "sts-fips.us-east-1.amazonaws.com"),
     ];
     for (region, given, host) in rows {
-        check_rules(&made(region, &session(), given), host, true);
+        check_rules(&made(region, &session(), given), host, &session());
     }
     let user = credentials("AKIDEXAMPLE", "secret", None);
-    check_rules(&made("eu-central-1", &user, None), "sts.eu-central-1.amazonaws.com", false);
+    check_rules(&made("eu-central-1", &user, None), "sts.eu-central-1.amazonaws.com", &user);
     let long = credentials("ASIAEXAMPLE", "secret", Some(&"x".repeat(2000)));
-    check_rules(&made("eu-central-1", &long, None), "sts.eu-central-1.amazonaws.com", true);
+    check_rules(&made("eu-central-1", &long, None), "sts.eu-central-1.amazonaws.com", &long);
 }
 
 #[test]

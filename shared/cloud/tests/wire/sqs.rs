@@ -16,9 +16,9 @@ fn messages(count: usize) -> Vec<Hide> {
     (0..count).map(message).collect()
 }
 
-fn done(ids: std::ops::Range<usize>, failed: Value) -> Answer {
+fn done(ids: std::ops::Range<usize>) -> Answer {
     let successful: Vec<Value> = ids.map(|id| json!({ "Id": id.to_string() })).collect();
-    Answer::Of(200, json!({ "Successful": successful, "Failed": failed }).to_string())
+    Answer::Of(200, json!({ "Successful": successful, "Failed": [] }).to_string())
 }
 
 fn sent_json(wire: &Wire) -> Vec<Value> {
@@ -60,7 +60,7 @@ async fn messages_are_hidden_with_a_result_each() {
 #[tokio::test(start_paused = true)]
 async fn ten_messages_go_into_one_request_and_a_failed_one_does_not_stop_the_next() {
     let throttled = json_error(403, "RequestThrottled", "Rate exceeded");
-    let wire = Wire::answering([throttled, done(0..10, json!([])), done(0..1, json!([]))]);
+    let wire = Wire::answering([throttled, done(0..10), done(0..1)]);
     let outcomes = hide(&wire.clients().sqs, QUEUE, &messages(21)).await;
     let throttled = outcomes.iter().take_while(|(_, outcome)| match outcome {
         Ok(()) => false,

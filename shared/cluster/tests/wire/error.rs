@@ -61,7 +61,7 @@ impl Case {
     }
 }
 
-const CASES: [Case; 20] = [
+const CASES: [Case; 23] = [
     Case {
         body: r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Cannot evict pod as it would violate the pod's disruption budget.","reason":"TooManyRequests","details":{"causes":[{"reason":"DisruptionBudget","message":"The disruption budget web needs 1 healthy pods and has 1 currently"}]},"code":429}"#,
         why: "evict pod shop/web-1: 429 TooManyRequests: The disruption budget web needs 1 healthy pods and has 1 currently",
@@ -89,9 +89,24 @@ const CASES: [Case; 20] = [
         ..Case::new("pod gone", Request::Evict, 404, Class::Gone)
     },
     Case {
-        body: r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Operation cannot be fulfilled on pods \"web-1\": Precondition failed: UID in precondition: a, UID in object meta: b","reason":"Conflict","details":{"name":"web-1","kind":"pods"},"code":409}"#,
-        why: "evict pod shop/web-1: 409 Conflict: Operation cannot be fulfilled on pods \"web-1\": Precondition failed: UID in precondition: a, UID in object meta: b",
+        body: r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"Operation cannot be fulfilled on Pod \"web-1\": the UID in the precondition (a) does not match the UID in record (b). The object might have been deleted and then recreated","reason":"Conflict","details":{"name":"web-1","kind":"Pod"},"code":409}"#,
+        why: "evict pod shop/web-1: 409 Conflict: Operation cannot be fulfilled on Pod \"web-1\": the UID in the precondition (a) does not match the UID in record (b). The object might have been deleted and then recreated",
         ..Case::new("another pod evicted", Request::Evict, 409, Class::Mismatch)
+    },
+    Case {
+        body: r#"{"kind":"Status","status":"Failure","message":"Precondition failed: ResourceVersion in precondition: 1, ResourceVersion in object meta: 2","reason":"Conflict","code":409}"#,
+        why: "evict pod shop/web-1: 409 Conflict: Precondition failed: ResourceVersion in precondition: 1, ResourceVersion in object meta: 2",
+        ..Case::new("a pod that changes all the time", Request::Evict, 409, Class::Conflict)
+    },
+    Case {
+        body: r#"{"kind":"Status","status":"Failure","message":"poddisruptionbudget \"web\" is forbidden: DisruptedPods map too big - too many evictions not confirmed by PDB controller","reason":"Forbidden","details":{"name":"web","kind":"poddisruptionbudget"},"code":403}"#,
+        why: "evict pod shop/web-1: 403 Forbidden: poddisruptionbudget \"web\" is forbidden: DisruptedPods map too big - too many evictions not confirmed by PDB controller",
+        ..Case::new("a budget whose controller is behind", Request::Evict, 403, Class::Blocked)
+    },
+    Case {
+        body: r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","message":"This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.","code":500}"#,
+        why: "evict pod shop/web-1: 500: This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+        ..Case::new("two budgets, under the code of success", Request::Evict, 201, Class::Blocked)
     },
     Case {
         body: r#"{"kind":"Status","status":"Failure","message":"m","reason":"Conflict","code":409}"#,
@@ -132,12 +147,22 @@ const CASES: [Case; 20] = [
         body: "Too many requests, please try again later.\n",
         retry_after: Some("1"),
         why: "list pods on ip-10-0-3-41.ec2.internal: 429: Too many requests, please try again later.",
-        ..Case::new("flow control", Request::List, 429, Class::Throttled(Some(Duration::from_secs(1))))
+        ..Case::new(
+            "flow control",
+            Request::List,
+            429,
+            Class::Throttled(Some(Duration::from_secs(1))),
+        )
     },
     Case {
         body: r#"{"kind":"Status","status":"Failure","message":"storage is (re)initializing","reason":"TooManyRequests","details":{"retryAfterSeconds":2},"code":429}"#,
         why: "list pods on ip-10-0-3-41.ec2.internal: 429 TooManyRequests: storage is (re)initializing",
-        ..Case::new("delay in the body", Request::List, 429, Class::Throttled(Some(Duration::from_secs(2))))
+        ..Case::new(
+            "delay in the body",
+            Request::List,
+            429,
+            Class::Throttled(Some(Duration::from_secs(2))),
+        )
     },
     Case {
         retry_after: Some("Sun, 22 Nov 2026 09:30:00 GMT"),

@@ -45,8 +45,8 @@ impl Fake {
         let body = body.collect_bytes().await.unwrap();
         let mut line = format!("{} {}", head.method, head.uri);
         if let Some(kind) = head.headers.get("content-type") {
-            line.push_str(&format!(" {} ", kind.to_str().unwrap()));
-            line.push_str(std::str::from_utf8(&body).unwrap());
+            let body = std::str::from_utf8(&body).unwrap();
+            line = format!("{line} {} {body}", kind.to_str().unwrap());
         }
         assert_eq!(head.headers["accept"], "application/json", "{line}");
         self.log.lock().unwrap().push(line.clone());

@@ -74,7 +74,12 @@ async fn a_cordon_sends_all_taints_and_both_preconditions() {
     let patch = NodePatch {
         unschedulable: Some(true),
         taints: Some(vec![
-            taint("ebs.csi.aws.com/agent-not-ready", None, "NoExecute", Some("2026-11-22T08:00:05Z")),
+            taint(
+                "ebs.csi.aws.com/agent-not-ready",
+                None,
+                "NoExecute",
+                Some("2026-11-22T08:00:05Z"),
+            ),
             taint("team", Some("shop"), "NoSchedule", None),
             taint("ebbtide.dev/departing", None, "NoSchedule", None),
         ]),
@@ -112,7 +117,10 @@ async fn a_patch_leaves_out_what_is_to_stay() {
     );
     assert_eq!(
         fake.requests(),
-        [format!("{start}}}"), format!(r#"{start},"spec":{{"unschedulable":false,"taints":[]}}}}"#)]
+        [
+            format!("{start}}}"),
+            format!(r#"{start},"spec":{{"unschedulable":false,"taints":[]}}}}"#)
+        ]
     );
 }
 
@@ -127,7 +135,7 @@ async fn a_note_on_a_pod_lies_in_its_namespace() {
         [concat!(
             "POST /apis/events.k8s.io/v1/namespaces/shop/events?fieldValidation=Strict application/json ",
             r#"{"apiVersion":"events.k8s.io/v1","kind":"Event","#,
-            r#""metadata":{"name":"web-1.d0f9b3a2f9bcf1d7","namespace":"shop"},"#,
+            r#""metadata":{"name":"web-1.fcc0bed6fca5fbe5","namespace":"shop"},"#,
             r#""eventTime":"2026-11-22T09:33:20.007000Z","#,
             r#""reportingController":"ebbtide.dev","reportingInstance":"ebbtide.dev","#,
             r#""action":"EvictionBlocked","reason":"EvictionBlocked","#,
@@ -186,8 +194,8 @@ async fn reads_ask_for_no_more_than_they_need() {
         fake.requests(),
         [
             "GET /api/v1/nodes/ip-10-0-3-41.ec2.internal",
-            "GET /api/v1/nodes?fieldSelector=spec.unschedulable%3Dtrue&limit=500",
-            "GET /api/v1/pods?fieldSelector=spec.nodeName%3Dip-10-0-3-41.ec2.internal&limit=500",
+            "GET /api/v1/nodes?fieldSelector=spec.unschedulable%3Dtrue&limit=250",
+            "GET /api/v1/pods?fieldSelector=spec.nodeName%3Dip-10-0-3-41.ec2.internal&limit=250",
             "GET /apis/policy/v1/poddisruptionbudgets?limit=500",
             "GET /api/v1/services?limit=500",
             "GET /apis/storage.k8s.io/v1/volumeattachments?limit=500",
@@ -199,7 +207,8 @@ async fn reads_ask_for_no_more_than_they_need() {
 async fn a_node_is_found_by_its_instance_over_pages_and_then_read_and_verified() {
     let other = r#"{"metadata":{"name":"n1"},"spec":{"providerID":"aws:///eu-west-1a/i-0ffffffffffffffff"}}"#;
     let bare = r#"{"metadata":{"name":"n2"},"spec":{}}"#;
-    let lookalike = r#"{"metadata":{"name":"n3"},"spec":{"providerID":"gce://p/i-0a1b2c3d4e5f60718"}}"#;
+    let lookalike =
+        r#"{"metadata":{"name":"n3"},"spec":{"providerID":"gce://p/i-0a1b2c3d4e5f60718"}}"#;
     let instance = InstanceId::parse("i-0a1b2c3d4e5f60718").unwrap();
     let fake = Fake::answering(200, page(&[other, bare, lookalike], "a/b=="))
         .then(200, page(&[NODE], ""))
@@ -209,8 +218,8 @@ async fn a_node_is_found_by_its_instance_over_pages_and_then_read_and_verified()
     assert_eq!(
         fake.requests(),
         [
-            "GET /api/v1/nodes?limit=500",
-            "GET /api/v1/nodes?limit=500&continue=a%2Fb%3D%3D",
+            "GET /api/v1/nodes?limit=250",
+            "GET /api/v1/nodes?limit=250&continue=a%2Fb%3D%3D",
             "GET /api/v1/nodes/ip-10-0-3-41.ec2.internal",
         ]
     );
@@ -239,7 +248,7 @@ async fn endpoints_of_many_services_cost_one_request_for_sixty_names() {
     assert_eq!(
         fake.requests()[1],
         "GET /apis/discovery.k8s.io/v1/endpointslices\
-         ?labelSelector=kubernetes.io%2Fservice-name+in+%28s060%29&limit=500"
+         ?labelSelector=kubernetes.io%2Fservice-name+in+%28s060%29&limit=250"
     );
 
     let fake = Fake::default();
@@ -268,8 +277,8 @@ async fn siblings_are_asked_for_by_the_hashes_of_their_owners() {
     assert_eq!(
         fake.requests(),
         [
-            "GET /api/v1/pods?labelSelector=pod-template-hash+in+%286b8f%2C7c9d%29&limit=500",
-            "GET /api/v1/pods?labelSelector=controller-revision-hash+in+%28db-5d4%29&limit=500",
+            "GET /api/v1/pods?labelSelector=pod-template-hash+in+%286b8f%2C7c9d%29&limit=250",
+            "GET /api/v1/pods?labelSelector=controller-revision-hash+in+%28db-5d4%29&limit=250",
         ]
     );
 

@@ -7,7 +7,7 @@ use crate::budget::{NodeOrder, node_order};
 use crate::decision::Course;
 use crate::id::InstanceId;
 use crate::judge::{Bench, Path, judge};
-use crate::limits::{RECORD_FRESH, REMOVALS_AT_ONCE_MAX};
+use crate::limits::{BLOCKED_AFTER, BLOCKED_REPORT_EVERY, RECORD_FRESH, REMOVALS_AT_ONCE_MAX};
 use crate::policy::Mode;
 use crate::report::{Report, Stage};
 use crate::snapshot::aws::TargetGroup;
@@ -201,9 +201,26 @@ fn pods(
     let next = next_look(case, &judged);
     if left {
         report.stage = Stage::Draining;
+        steps.extend(blocked(case, view, &mut report));
         return last_or(case, steps, report, next);
     }
     emptied(case, view, steps, withdrawal, (report, pods.iter().any(|pod| pod.claims && !is_leaving(pod))))
+}
+
+/// An Event on the node when the drain has stood still for a while, now and then.
+fn blocked(case: &Case<'_>, view: &NodeView, report: &mut Report) -> Option<Step> {
+    let told = case.snapshot.memory.blocked_reported_at;
+    let due = told.is_none_or(|at| case.now().since(at) >= BLOCKED_REPORT_EVERY);
+    if !report.is_blocked() || case.now().since(case.since) < BLOCKED_AFTER || !due {
+        return None;
+    }
+    report.tell_blocked = true;
+    Some(Step::Note(Note {
+        about: NoteSubject::Node { name: view.node.name.clone(), uid: view.node.uid.clone() },
+        warning: true,
+        reason: "DrainBlocked",
+        text: report.blocked_page(case.now(), case.policy),
+    }))
 }
 
 fn is_leaving(pod: &crate::snapshot::cluster::Pod) -> bool {

@@ -61,6 +61,15 @@ impl State {
     }
 }
 
+/// How an instance was bought.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Purchase {
+    /// For as long as it is wanted.
+    OnDemand,
+    /// For as long as nobody else wants it.
+    Spot,
+}
+
 /// An instance.
 #[derive(Clone, Debug)]
 pub struct Instance {
@@ -82,14 +91,16 @@ pub struct Instance {
     pub launched_at: Millis,
     /// Its tags.
     pub tags: BTreeMap<String, String>,
-    /// Whether it is a Spot instance.
-    pub spot: bool,
+    /// How it was bought.
+    pub purchase: Purchase,
     /// Why it is in this state, as `stateReason.code`; empty while it runs.
     pub reason: &'static str,
     /// The capacity reservation that it runs in.
     pub capacity_reservation: Option<String>,
     /// Events that are announced for it: (code, notBefore).
     pub scheduled: Vec<(String, Millis)>,
+    /// When EC2 will take it back, once it has said so.
+    pub reclaimed_at: Option<Millis>,
     /// Whether EC2's own status checks fail although it runs.
     pub impaired: bool,
 }
@@ -213,6 +224,7 @@ impl Ec2 {
             instance.state = State::Pending;
             instance.reason = "";
             instance.launched_at = now;
+            instance.reclaimed_at = None;
             instance.boot += 1;
             Self::boot(world, id);
         }
@@ -242,24 +254,26 @@ impl Ec2 {
 
     /// Warns of a Spot interruption (best effort), and takes the instance back `lead_ms` later.
     pub fn interrupt(world: &mut World, id: &str, lead_ms: Millis) {
+        let at = world.now + lead_ms;
         let Some(instance) = world.aws.ec2.instances.get_mut(id) else { return };
-        instance.spot = true;
+        instance.purchase = Purchase::Spot;
+        instance.reclaimed_at = Some(at);
         let step = Step::Reclaimed { instance: id.to_owned(), boot: instance.boot };
         EventBridge::spot_warning(world, id);
-        world.after(lead_ms, Event::Aws(AwsEvent::Ec2(step)));
+        world.plan(at, Event::Aws(AwsEvent::Ec2(step)));
     }
 
-    pub(crate) fn happen(world: &mut World, step: Step) {
+    pub(crate) fn happen(world: &mut World, step: &Step) {
         let (Step::Running { instance, boot }
         | Step::HostDies { instance, boot }
         | Step::Ended { instance, boot }
-        | Step::Reclaimed { instance, boot }) = &step;
+        | Step::Reclaimed { instance, boot }) = step;
         let Some(known) = world.aws.ec2.instances.get(instance) else { return };
         if known.boot != *boot {
             return;
         }
         let state = known.state;
-        match (&step, state) {
+        match (step, state) {
             (Step::Running { .. }, State::Pending | State::Running) => {
                 Self::host_up(world, instance, state);
             }
@@ -296,10 +310,11 @@ impl Ec2 {
             zone: zone.to_owned(),
             launched_at: world.now,
             tags: BTreeMap::new(),
-            spot: false,
+            purchase: Purchase::OnDemand,
             reason: "",
             capacity_reservation: None,
             scheduled: Vec::new(),
+            reclaimed_at: None,
             impaired: false,
         }
     }

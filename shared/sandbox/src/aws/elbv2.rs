@@ -229,11 +229,10 @@ impl Elb {
         let now = world.now;
         let key = (id.to_owned(), port);
         let group = world.aws.elb.groups.get_mut(arn);
-        if let Some(target) = group.and_then(|group| group.targets.get_mut(&key)) {
-            if !matches!(target.health, Health::Unused(_)) {
-                target.health = Health::Healthy;
-                target.routable_since = Some(now);
-            }
+        let target = group.and_then(|group| group.targets.get_mut(&key));
+        if let Some(target) = target.filter(|target| !matches!(target.health, Health::Unused(_))) {
+            target.health = Health::Healthy;
+            target.routable_since = Some(now);
         }
     }
 

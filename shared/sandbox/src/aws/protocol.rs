@@ -296,7 +296,8 @@ fn sqs_shape(code: &str) -> &str {
 }
 
 fn escape(text: &str) -> Cow<'_, str> {
-    if !text.contains(['&', '<', '>', '"', '\'']) {
+    let special = |byte: &u8| matches!(byte, b'&' | b'<' | b'>' | b'"' | b'\'');
+    if !text.as_bytes().iter().any(special) {
         return Cow::Borrowed(text);
     }
     let escaped = text

@@ -11,6 +11,7 @@
 
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::object::{Key, Object};
+use crate::kubernetes::scenario::Probe;
 use crate::kubernetes::workload::{Manners, Workload, WorkloadKind};
 use crate::kubernetes::{KubernetesEvent, pod, taint, volume};
 use crate::world::{Event, Millis, World};
@@ -217,10 +218,10 @@ pub(super) fn tolerates_execution(world: &World, key: &Key, node: &Object) -> bo
 }
 
 /// Sets whether a pod's readiness probe passes, as its kubelet reports it.
-pub(super) fn probe(world: &mut World, key: &Key, passes: bool) {
+pub(super) fn probe(world: &mut World, key: &Key, probe: Probe) {
     let now = world.now;
     world.kubernetes.store.update(Kind::Pod, key, |pod| {
-        if passes {
+        if probe == Probe::Passes {
             pod::ready(pod, now);
         } else {
             pod::unready(pod, now, "ContainersNotReady");

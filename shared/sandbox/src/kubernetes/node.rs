@@ -164,7 +164,7 @@ impl Kubernetes {
     /// Adds a node that has been Ready for a while.
     pub fn add_node(world: &mut World, spec: NodeSpec) {
         let name: Arc<str> = spec.name.as_str().into();
-        admit(world, &spec, 1);
+        admit(world, spec, 1);
         register(world, &name, &[]);
         report(world, &name, "True");
         if let Some(state) = world.kubernetes.nodes.get_mut(&name) {
@@ -190,7 +190,7 @@ impl Kubernetes {
                 state.boot = birth.boot;
                 state.stop = None;
             }
-            None => admit(world, &spec, birth.boot),
+            None => admit(world, spec, birth.boot),
         }
         after(world, &name, join_ms, Act::Join);
         world.traffic.touch();
@@ -305,7 +305,7 @@ fn after(world: &mut World, name: &Arc<str>, delay: Millis, act: Act) {
     world.after(delay, Event::Kubernetes(event));
 }
 
-fn admit(world: &mut World, spec: &NodeSpec, boot: u32) {
+fn admit(world: &mut World, spec: NodeSpec, boot: u32) {
     let name: Arc<str> = spec.name.as_str().into();
     world.kubernetes.instances.insert(spec.instance.clone(), name.clone());
     let state = State {
@@ -313,7 +313,7 @@ fn admit(world: &mut World, spec: &NodeSpec, boot: u32) {
         alive: false,
         foreign_cordon: spec.unschedulable,
         foreign_exclusion: spec.labels.contains_key(rule::EXCLUDE),
-        spec: spec.clone(),
+        spec,
         boot,
         beat: 0,
         stop: None,
@@ -331,8 +331,7 @@ fn register(world: &mut World, name: &Arc<str>, startup: &[Taint]) {
     node.meta.uid = node_uid;
     node.meta.created = now;
     *node.labels_mut() = labels(spec);
-    let taints: Vec<Value> =
-        spec.taints.iter().chain(startup).map(Taint::to_value).collect();
+    let taints: Vec<Value> = spec.taints.iter().chain(startup).map(Taint::to_value).collect();
     let mut fields = json!({"providerID": format!("aws:///{}/{}", spec.zone, spec.instance)});
     if !taints.is_empty() {
         fields["taints"] = taints.into();
@@ -344,7 +343,7 @@ fn register(world: &mut World, name: &Arc<str>, startup: &[Taint]) {
     let room = json!({"cpu": "4", "memory": "16Gi", "pods": spec.max_pods.to_string()});
     node.status = Part::new(json!({"capacity": room, "allocatable": room,
         "addresses": [{"type": "InternalIP", "address": address(name)},
-            {"type": "InternalDNS", "address": name}, {"type": "Hostname", "address": name}],
+            {"type": "InternalDNS", "address": **name}, {"type": "Hostname", "address": **name}],
         "nodeInfo": {"bootID": boot_id(state), "kubeletVersion": "v1.34.1-eks-113cf36",
             "machineID": spec.instance, "operatingSystem": "linux", "architecture": "amd64"}}));
     if spec.unschedulable {

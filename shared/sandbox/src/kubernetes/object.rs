@@ -249,7 +249,8 @@ impl Object {
         new.meta.annotations = Arc::new(strings(&meta["annotations"]));
         new.meta.finalizers = Arc::new(texts(&meta["finalizers"]));
         new.meta.owners = Arc::new(owners(&meta["ownerReferences"]));
-        for (part, value) in [(&mut new.spec, &value["spec"]), (&mut new.status, &value["status"])] {
+        for (part, value) in [(&mut new.spec, &value["spec"]), (&mut new.status, &value["status"])]
+        {
             if **part != *value {
                 *part = Part::new(value.clone());
             }
@@ -359,7 +360,8 @@ impl Owner {
 
 /// `2026-11-22T10:00:00Z`: the API's times are whole seconds.
 pub fn time(at: Millis) -> String {
-    jiff::Timestamp::from_second(at.div_euclid(1000)).map_or_else(|_| at.to_string(), |time| time.to_string())
+    jiff::Timestamp::from_second(at.div_euclid(1000))
+        .map_or_else(|_| at.to_string(), |time| time.to_string())
 }
 
 /// The strings of a JSON object; other values are left out.

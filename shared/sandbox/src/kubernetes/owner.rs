@@ -29,6 +29,7 @@ pub(super) struct State {
     pub(super) template: Part,
     pub(super) labels: Labels,
     pub(super) generate_name: Arc<str>,
+    /// How many pods are wanted; for a Job, how many have yet to succeed.
     pub(super) replicas: u32,
     /// Its new pods never turn Ready.
     pub(super) broken: bool,
@@ -144,11 +145,17 @@ fn active(world: &World, id: &str) -> Vec<Arc<Object>> {
 fn job(world: &mut World, id: &Arc<str>) {
     let tracked = |pod: &Object| pod.meta.finalizers.iter().any(|one| one == JOB_TRACKING);
     let pods = world.kubernetes.store.pods_of(id);
-    let ended: Vec<Key> = pods
+    let ended: Vec<(Key, bool)> = pods
         .filter(|(_, pod)| pod::is_terminal(pod) && tracked(pod))
-        .map(|(key, _)| key.clone())
+        // A pod that was deleted has not succeeded, whatever its containers said at their end.
+        .map(|(key, pod)| {
+            (key.clone(), pod.status["phase"] == "Succeeded" && pod.meta.deletion.is_none())
+        })
         .collect();
-    for key in ended {
+    for (key, succeeded) in ended {
+        if let Some(state) = world.kubernetes.workloads.get_mut(id) {
+            state.replicas -= u32::from(succeeded);
+        }
         world.kubernetes.store.update(Kind::Pod, &key, |pod| {
             Arc::make_mut(&mut pod.meta.finalizers).retain(|one| one != JOB_TRACKING);
         });
@@ -156,12 +163,7 @@ fn job(world: &mut World, id: &Arc<str>) {
     }
     let Some(state) = world.kubernetes.workloads.get(id) else { return };
     let wanted = usize::try_from(state.replicas).unwrap_or(usize::MAX);
-    let pods = world.kubernetes.store.pods_of(id);
-    // A pod that was deleted has not succeeded, whatever its containers said at their end.
-    let done = pods
-        .filter(|(_, pod)| pod.status["phase"] == "Succeeded" && pod.meta.deletion.is_none())
-        .count();
-    for _ in active(world, id).len() + done..wanted {
+    for _ in active(world, id).len()..wanted {
         one_more(world, id, None);
     }
 }

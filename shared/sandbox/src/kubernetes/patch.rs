@@ -34,7 +34,8 @@ pub(crate) fn merge_strategically(target: &mut Value, patch: &Value) {
     };
     if patch.get("$patch").is_some_and(|directive| directive == "replace") {
         let fields = patch.iter().filter(|(name, _)| *name != "$patch");
-        *target = Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect());
+        *target =
+            Value::Object(fields.map(|(name, value)| (name.clone(), value.clone())).collect());
         return;
     }
     let target = as_object(target);
@@ -120,7 +121,10 @@ mod tests {
     fn taints_are_atomic_in_both() {
         for apply in [merge, merge_strategically] {
             let mut target = node();
-            apply(&mut target, &json!({"spec": {"taints": [{"key": "y", "effect": "NoSchedule"}]}}));
+            apply(
+                &mut target,
+                &json!({"spec": {"taints": [{"key": "y", "effect": "NoSchedule"}]}}),
+            );
             assert_eq!(target["spec"]["taints"], json!([{"key": "y", "effect": "NoSchedule"}]));
         }
     }

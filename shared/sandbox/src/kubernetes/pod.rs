@@ -5,8 +5,8 @@ use crate::kubernetes::kubelet::Run;
 use crate::kubernetes::object::{self, Key, Object, Part};
 use crate::kubernetes::owner;
 use crate::kubernetes::store::uid;
-use crate::kubernetes::workload::{Workload, WorkloadKind};
 use crate::kubernetes::volume;
+use crate::kubernetes::workload::{Workload, WorkloadKind};
 use crate::world::{Millis, World};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -102,7 +102,7 @@ pub(super) fn bind(world: &mut World, key: &Key, node: &Arc<str>) {
 pub(super) fn running(pod: &mut Object, now: Millis, run: &Run) {
     let at = object::time(now);
     let started = json!({"running": {"startedAt": at}});
-    let container = container(pod, run, started);
+    let container = container(pod, run, &started);
     let status = pod.status.edit();
     status["phase"] = "Running".into();
     status["hostIP"] = host_address(run).into();
@@ -120,14 +120,14 @@ pub(super) fn running(pod: &mut Object, now: Millis, run: &Run) {
 pub(super) fn ready(pod: &mut Object, now: Millis) {
     pod.set_condition(now, "ContainersReady", "True", ("", ""));
     pod.set_condition(now, "Ready", "True", ("", ""));
-    mark_containers(pod, true);
+    mark_containers(pod);
 }
 
 /// The status while the probes fail.
 pub(super) fn unready(pod: &mut Object, now: Millis, reason: &str) {
     pod.set_condition(now, "ContainersReady", "False", (reason, ""));
     pod.set_condition(now, "Ready", "False", (reason, ""));
-    mark_containers(pod, false);
+    mark_containers(pod);
 }
 
 /// The status once the containers are gone for good.
@@ -136,7 +136,7 @@ pub(super) fn ended(pod: &mut Object, now: Millis, run: &Run, code: i64) {
     let why = if code == 0 { "PodCompleted" } else { "PodFailed" };
     let state = json!({"terminated": {"exitCode": code, "reason": reason,
         "finishedAt": object::time(now)}});
-    let mut container = container(pod, run, state);
+    let mut container = container(pod, run, &state);
     container["started"] = false.into();
     let status = pod.status.edit();
     status["phase"] = phase.into();
@@ -154,7 +154,7 @@ pub(super) fn is_ready(pod: &Object) -> bool {
     pod.condition_is("Ready", "True")
 }
 
-fn container(pod: &Object, run: &Run, state: Value) -> Value {
+fn container(pod: &Object, run: &Run, state: &Value) -> Value {
     let name = pod.spec["containers"][0]["name"].clone();
     let image = pod.spec["containers"][0]["image"].clone();
     json!({"name": name, "image": image, "imageID": "registry.test/app@sha256:0",
@@ -162,7 +162,9 @@ fn container(pod: &Object, run: &Run, state: Value) -> Value {
         "ready": false, "started": true, "restartCount": run.restarts, "state": state})
 }
 
-fn mark_containers(pod: &mut Object, ready: bool) {
+/// The containers are as ready as the pod is.
+fn mark_containers(pod: &mut Object) {
+    let ready = is_ready(pod);
     let is = |one: &Value| one["ready"] == ready;
     let all = pod.status["containerStatuses"].as_array();
     if all.is_none_or(|all| all.iter().all(is)) {

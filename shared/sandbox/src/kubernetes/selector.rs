@@ -23,9 +23,8 @@ pub struct Selector(Vec<Requirement>);
 impl Selector {
     /// `key=value` for each pair.
     pub fn of(labels: &BTreeMap<String, String>) -> Self {
-        let one = |(key, value): (&String, &String)| {
-            Requirement::In(key.clone(), vec![value.clone()])
-        };
+        let one =
+            |(key, value): (&String, &String)| Requirement::In(key.clone(), vec![value.clone()]);
         Self(labels.iter().map(one).collect())
     }
 
@@ -49,10 +48,15 @@ impl Selector {
     /// A `labelSelector` of a query: `a=b,c!=d,e in (f,g),h,!i`.
     pub(crate) fn parse(text: &str) -> Result<Self, Response> {
         let terms = split_terms(text);
-        terms.into_iter().filter(|term| !term.is_empty()).map(parse_term).collect::<Option<_>>().map_or_else(
-            || Err(status::bad_request(&format!("unable to parse requirement: {text}"))),
-            |all| Ok(Self(all)),
-        )
+        terms
+            .into_iter()
+            .filter(|term| !term.is_empty())
+            .map(parse_term)
+            .collect::<Option<_>>()
+            .map_or_else(
+                || Err(status::bad_request(&format!("unable to parse requirement: {text}"))),
+                |all| Ok(Self(all)),
+            )
     }
 
     /// Whether it requires nothing.
@@ -216,10 +220,9 @@ fn read<'a>(object: &'a Object, field: &str) -> std::borrow::Cow<'a, str> {
         Some("metadata") => return (&*object.meta.namespace).into(),
         Some("spec") => path.next().map(|name| &object.spec[name]),
         Some("status") => path.next().map(|name| &object.status[name]),
-        Some(first) => path.next().map_or_else(
-            || Some(&object.rest[first]),
-            |name| Some(&object.rest[first][name]),
-        ),
+        Some(first) => path
+            .next()
+            .map_or_else(|| Some(&object.rest[first]), |name| Some(&object.rest[first][name])),
         None => None,
     };
     match value {

@@ -48,7 +48,12 @@ pub(crate) fn bad_request(message: &str) -> Response {
 }
 
 /// 403, as role-based access control says it.
-pub(crate) fn forbidden(verb: &str, kind: Kind, scope: (&str, &str), subresource: &str) -> Response {
+pub(crate) fn forbidden(
+    verb: &str,
+    kind: Kind,
+    scope: (&str, &str),
+    subresource: &str,
+) -> Response {
     let (namespace, name) = scope;
     let resource = kind.resource();
     let sub = if subresource.is_empty() { String::new() } else { format!("/{subresource}") };
@@ -154,9 +159,9 @@ pub(crate) fn invalid(kind: Kind, name: &str, causes: &[Cause]) -> Response {
     let message = format!("{} \"{name}\" is invalid: {text}", resource.kind);
     let causes: Vec<Value> = causes
         .iter()
-        .map(|cause| {
-            json!({"reason": cause.reason, "message": cause.message, "field": cause.field})
-        })
+        .map(
+            |cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field}),
+        )
         .collect();
     let mut details = json!({"name": name, "kind": resource.kind, "causes": causes});
     if !resource.group.is_empty() {

@@ -69,7 +69,11 @@ impl Store {
     }
 
     /// The objects of a kind in one namespace.
-    pub fn within(&self, kind: Kind, namespace: &str) -> impl Iterator<Item = (&Key, &Arc<Object>)> {
+    pub fn within(
+        &self,
+        kind: Kind,
+        namespace: &str,
+    ) -> impl Iterator<Item = (&Key, &Arc<Object>)> {
         let first = crate::kubernetes::object::key(namespace, "");
         let end = first.len();
         let rest = self.objects.get(&kind).map(|all| all.range(first.clone()..));
@@ -122,7 +126,8 @@ impl Store {
 
     /// The writes after a version, oldest first.
     pub fn since(&self, resource_version: u64) -> impl Iterator<Item = &Change> {
-        let from = self.history.partition_point(|change| change.resource_version <= resource_version);
+        let from =
+            self.history.partition_point(|change| change.resource_version <= resource_version);
         self.history.range(from..)
     }
 
@@ -156,7 +161,8 @@ impl Store {
         if object.is_none_or(|object| object.kind != Kind::Pod) {
             return;
         }
-        let owner = |pod: &Object| pod.controller().map_or_else(|| "".into(), |owner| owner.uid.clone());
+        let owner =
+            |pod: &Object| pod.controller().map_or_else(|| "".into(), |owner| owner.uid.clone());
         let node = |pod: &Object| pod.spec["nodeName"].as_str().map(Arc::<str>::from);
         move_key(&mut self.pods_of, key, before.map(owner), after.map(owner));
         move_key(&mut self.pods_on, key, before.and_then(node), after.and_then(node));

@@ -92,7 +92,10 @@ pub struct Budget {
 impl Budget {
     /// `minAvailable: count`.
     pub fn min_available(count: i64) -> Self {
-        Self { limit: Limit::MinAvailable(Amount::Count(count)), unhealthy: UnhealthyPods::default() }
+        Self {
+            limit: Limit::MinAvailable(Amount::Count(count)),
+            unhealthy: UnhealthyPods::default(),
+        }
     }
 
     /// `maxUnavailable: count`.
@@ -125,25 +128,21 @@ impl Toleration {
 
     /// Tolerates one key with this effect, for ever.
     pub fn of(key: &str, effect: &str) -> Self {
-        Self {
-            key: Some(key.to_owned()),
-            effect: Some(effect.to_owned()),
-            ..Self::default()
-        }
+        Self { key: Some(key.to_owned()), effect: Some(effect.to_owned()), ..Self::default() }
     }
 
     pub(crate) fn covers(&self, taint: &Value) -> bool {
         let matches = |mine: &Option<String>, name: &str| {
             mine.as_deref().is_none_or(|mine| mine == taint[name].as_str().unwrap_or_default())
         };
-        matches(&self.key, "key") && matches(&self.effect, "effect") && matches(&self.value, "value")
+        matches(&self.key, "key")
+            && matches(&self.effect, "effect")
+            && matches(&self.value, "value")
     }
 
     pub(crate) fn to_value(&self) -> Value {
         let mut value = json!({"operator": if self.value.is_some() { "Equal" } else { "Exists" }});
-        for (name, text) in
-            [("key", &self.key), ("value", &self.value), ("effect", &self.effect)]
-        {
+        for (name, text) in [("key", &self.key), ("value", &self.value), ("effect", &self.effect)] {
             if let Some(text) = text {
                 value[name] = text.as_str().into();
             }
@@ -239,11 +238,11 @@ impl Workload {
     pub(crate) fn all_tolerations(&self) -> Vec<Toleration> {
         let mut all = self.tolerations.clone();
         match self.kind {
-            WorkloadKind::DaemonSet => all.extend(DAEMON.map(|(key, effect)| Toleration::of(key, effect))),
-            WorkloadKind::Static => all.push(Toleration {
-                effect: Some("NoExecute".to_owned()),
-                ..Toleration::default()
-            }),
+            WorkloadKind::DaemonSet => {
+                all.extend(DAEMON.map(|(key, effect)| Toleration::of(key, effect)));
+            }
+            WorkloadKind::Static => all
+                .push(Toleration { effect: Some("NoExecute".to_owned()), ..Toleration::default() }),
             _ => {
                 for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
                     let taint = json!({"key": key, "value": "", "effect": "NoExecute"});

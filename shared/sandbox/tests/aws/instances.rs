@@ -68,6 +68,33 @@ fn a_lost_host_is_impaired_while_its_instance_runs() {
 }
 
 #[test]
+fn a_spot_request_says_that_its_instance_is_marked() {
+    with_nodes(Vec::new(), |world, _| {
+        Ec2::interrupt(world, "i-1", 120_000);
+        let marked =
+            [("Filter.1.Name", "status-code"), ("Filter.1.Value.1", "marked-for-termination")];
+        let found = call(world, "ec2", "DescribeSpotInstanceRequests", &marked);
+        assert_eq!(found.one("instanceId"), "i-1");
+        after(world, 120);
+        let found = call(world, "ec2", "DescribeSpotInstanceRequests", &marked);
+        assert_eq!(found.all("instanceId").len(), 0);
+    });
+}
+
+#[test]
+fn a_filter_holds_at_most_200_values() {
+    with_nodes(Vec::new(), |world, _| {
+        let keys: Vec<_> = (1..=201).map(|n| format!("Filter.1.Value.{n}")).collect();
+        let name = [("Filter.1.Name", "instance-id")];
+        let values = keys.iter().map(|key| (key.as_str(), "i-1"));
+        let form: Vec<_> = name.into_iter().chain(values).collect();
+        assert_eq!(call(world, "ec2", "DescribeInstances", &form[..201]).status, 200);
+        let refused = call(world, "ec2", "DescribeInstances", &form);
+        assert_eq!((refused.status, refused.one("Code")), (400, "FilterLimitExceeded"));
+    });
+}
+
+#[test]
 fn a_cluster_is_described_or_not_found() {
     let sandbox = Sandbox::new(1, START);
     let world = &mut *sandbox.world();

@@ -5,6 +5,7 @@ mod events;
 mod hooks;
 mod instances;
 mod queues;
+mod sdk;
 mod targets;
 mod ways;
 
@@ -45,10 +46,7 @@ impl Answered {
 
     #[track_caller]
     fn refused(&self, status: u16, code: &str, message: &str) {
-        assert_eq!(
-            (self.status, self.one("Code"), self.one("Message")),
-            (status, code, message)
-        );
+        assert_eq!((self.status, self.one("Code"), self.one("Message")), (status, code, message));
     }
 }
 
@@ -112,11 +110,7 @@ fn terminate_hook() -> HookSpec {
 }
 
 fn launch_hook() -> HookSpec {
-    HookSpec {
-        name: "hello".to_owned(),
-        transition: Transition::Launching,
-        ..HookSpec::default()
-    }
+    HookSpec { name: "hello".to_owned(), transition: Transition::Launching, ..HookSpec::default() }
 }
 
 fn after(world: &mut World, seconds: i64) {

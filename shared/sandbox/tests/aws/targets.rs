@@ -21,11 +21,26 @@ fn health(world: &World, arn: &str, id: &str, port: u16) -> Option<Health> {
     Some(world.aws.elb.groups[arn].targets.get(&(id.to_owned(), port))?.health)
 }
 
-/// When, from now on, the load balancer first sends (or no longer sends) requests to a target.
-fn routes_to(world: &mut World, arn: &str, id: &str, wanted: bool) -> i64 {
+/// How many seconds pass until the load balancer sends requests to a target.
+#[track_caller]
+fn reached_after(world: &mut World, arn: &str, id: &str) -> i64 {
+    seconds_until(world, |world| {
+        world.aws.elb.routes(arn, world.now).iter().any(|(target, _)| target == id)
+    })
+}
+
+/// How many seconds pass until it sends none any more.
+#[track_caller]
+fn left_after(world: &mut World, arn: &str, id: &str) -> i64 {
+    seconds_until(world, |world| {
+        world.aws.elb.routes(arn, world.now).iter().all(|(target, _)| target != id)
+    })
+}
+
+#[track_caller]
+fn seconds_until(world: &mut World, holds: impl Fn(&World) -> bool) -> i64 {
     for passed in 0..400 {
-        let routes = world.aws.elb.routes(arn, world.now);
-        if routes.iter().any(|(target, _)| target == id) == wanted {
+        if holds(world) {
             return passed;
         }
         after(world, 1);
@@ -39,7 +54,7 @@ fn draining_lasts_for_the_whole_delay_although_requests_stop_before() {
         assert_eq!(deregister(world, arn, "i-1").status, 200);
         let until = world.now + 300_000;
         assert_eq!(health(world, arn, "i-1", 30_080), Some(Health::Draining { until }));
-        let passed = routes_to(world, arn, "i-1", false);
+        let passed = left_after(world, arn, "i-1");
         assert!((10..=25).contains(&passed), "an ALB lets go after 10 to 25 s, not {passed}");
         world.advance(until - 1);
         assert_eq!(health(world, arn, "i-1", 30_080), Some(Health::Draining { until }));
@@ -60,8 +75,11 @@ fn requests_come_on_after_a_delay_that_is_too_short() {
         deregister(world, arn, "i-1");
         after(world, 5);
         assert_eq!(health(world, arn, "i-1", 30_080), None);
-        let passed = 5 + routes_to(world, arn, "i-1", false);
-        assert!((10..=26).contains(&passed), "gone from the group, not from the balancer: {passed}");
+        let passed = 5 + left_after(world, arn, "i-1");
+        assert!(
+            (10..=26).contains(&passed),
+            "gone from the group, not from the balancer: {passed}"
+        );
     });
 }
 
@@ -90,7 +108,7 @@ fn a_new_target_is_initial_until_its_check_passes_and_used_a_moment_later() {
         assert_eq!(register(world, arn, "i-4").status, 200);
         let reason = Reason::RegistrationInProgress;
         assert_eq!(health(world, arn, "i-4", 30_080), Some(Health::Initial(reason)));
-        let passed = routes_to(world, arn, "i-4", true);
+        let passed = reached_after(world, arn, "i-4");
         assert!((2..=11).contains(&passed), "{passed}");
         assert_eq!(health(world, arn, "i-4", 30_080), Some(Health::Healthy));
     });
@@ -113,10 +131,10 @@ fn a_network_load_balancer_checks_longer_and_lets_go_later() {
     }
     Elb::add_healthy(world, &arn, "i-1", 30_080);
     register(world, &arn, "i-2");
-    let passed = routes_to(world, &arn, "i-2", true);
+    let passed = reached_after(world, &arn, "i-2");
     assert!((22..=31).contains(&passed), "three checks, ten seconds apart: {passed}");
     deregister(world, &arn, "i-2");
-    let passed = routes_to(world, &arn, "i-2", false);
+    let passed = left_after(world, &arn, "i-2");
     assert!((20..=120).contains(&passed), "{passed}");
 }
 
@@ -125,7 +143,7 @@ fn a_dead_host_keeps_its_share_until_checks_have_failed() {
     with_nodes(Vec::new(), |world, arn| {
         after(world, 100);
         Ec2::crash(world, "i-1");
-        let passed = routes_to(world, arn, "i-1", false);
+        let passed = left_after(world, arn, "i-1");
         assert!((30..=62).contains(&passed), "{passed}");
         assert_eq!(health(world, arn, "i-1", 30_080), Some(Health::Unhealthy(Reason::Timeout)));
     });

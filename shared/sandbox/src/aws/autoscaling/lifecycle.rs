@@ -114,12 +114,12 @@ impl Autoscaling {
                 Self::forget(world, instance);
             }
             // An instance that ends on its own (Spot, a person) is noticed by a health check.
-            State::ShuttingDown | State::Stopping if way != Way::Terminate => {
-                if now != LifecycleState::WarmedPendingProceed {
-                    let notice = world.rng.i64(world.aws.autoscaling.pace.notice_ms.clone());
-                    let instance = instance.to_owned();
-                    Self::plan(world, notice, Step::Noticed { instance, cycle });
-                }
+            State::ShuttingDown | State::Stopping
+                if way != Way::Terminate && now != LifecycleState::WarmedPendingProceed =>
+            {
+                let notice = world.rng.i64(world.aws.autoscaling.pace.notice_ms.clone());
+                let instance = instance.to_owned();
+                Self::plan(world, notice, Step::Noticed { instance, cycle });
             }
             _ => {}
         }
@@ -145,11 +145,12 @@ impl Autoscaling {
     fn decrement(world: &mut World, instance: &str, capacity: Capacity) {
         let autoscaling = &mut world.aws.autoscaling;
         let serves = autoscaling.state(instance).is_some_and(LifecycleState::counts);
+        if !serves || capacity == Capacity::Keep {
+            return;
+        }
         let name = autoscaling.group_of.get(instance);
         if let Some(group) = name.and_then(|name| autoscaling.groups.get_mut(name)) {
-            if serves && capacity == Capacity::Decrement {
-                group.spec.desired = group.spec.desired.saturating_sub(1);
-            }
+            group.spec.desired = group.spec.desired.saturating_sub(1);
         }
     }
 

@@ -1,8 +1,11 @@
-//! EC2's answers: DescribeInstances and DescribeInstanceStatus.
+//! EC2's answers: DescribeInstances, DescribeInstanceStatus and DescribeSpotInstanceRequests.
 
-use super::{Instance, State};
+use super::{Instance, Purchase, State};
 use crate::aws::protocol::{Form, Refusal, Xml, iso};
 use crate::world::World;
+
+/// Most values of one filter.
+const FILTER_VALUES_MAX: usize = 200;
 
 /// Most instances that one page holds.
 const PAGE_MAX: usize = 1_000;
@@ -11,6 +14,7 @@ pub(crate) fn serve(world: &mut World, action: &str, form: &Form) -> Result<Stri
     match action {
         "DescribeInstances" => describe_instances(world, form),
         "DescribeInstanceStatus" => describe_instance_status(world, form),
+        "DescribeSpotInstanceRequests" => describe_spot_instance_requests(world, form),
         _ => Err(Refusal::unknown_action(action)),
     }
 }
@@ -59,6 +63,32 @@ fn describe_instance_status(world: &World, form: &Form) -> Result<String, Refusa
     Ok(xml.into_text())
 }
 
+fn describe_spot_instance_requests(world: &World, form: &Form) -> Result<String, Refusal> {
+    let chosen = choose(world, form)?;
+    let spot = chosen.into_iter().filter(|instance| instance.purchase == Purchase::Spot);
+    let mut xml = Xml::default();
+    xml.list(("spotInstanceRequestSet", "item"), spot, |xml, instance| {
+        let request = instance.id.trim_start_matches("i-");
+        xml.leaf("spotInstanceRequestId", format!("sir-{request}"));
+        let open = matches!(instance.state, State::Pending | State::Running);
+        xml.leaf("state", if open { "active" } else { "closed" });
+        xml.node("status", |xml| {
+            xml.leaf("code", spot_status(instance)).leaf("updateTime", iso(instance.launched_at));
+        });
+        xml.leaf("instanceId", &instance.id).leaf("type", "one-time");
+        xml.leaf("instanceInterruptionBehavior", "terminate");
+    });
+    Ok(xml.into_text())
+}
+
+fn spot_status(instance: &Instance) -> &'static str {
+    match (instance.state, instance.reclaimed_at) {
+        (State::Pending | State::Running, None) => "fulfilled",
+        (State::Pending | State::Running, Some(_)) => "marked-for-termination",
+        _ => "instance-terminated-by-service",
+    }
+}
+
 /// The instances that a call is about: by id (all must exist), then by every filter.
 fn choose<'a>(world: &'a World, form: &Form) -> Result<Vec<&'a Instance>, Refusal> {
     let ids = form.list("InstanceId");
@@ -77,7 +107,14 @@ fn choose<'a>(world: &'a World, form: &Form) -> Result<Vec<&'a Instance>, Refusa
             let message = format!("The filter '{name}' is invalid");
             return Err(Refusal::new(400, "InvalidParameterValue", message));
         }
-        filters.push((name, form.list(&format!("{prefix}.Value"))));
+        let values = form.list(&format!("{prefix}.Value"));
+        if values.len() > FILTER_VALUES_MAX {
+            let message = format!(
+                "The maximum number of filter values specified on a single call is {FILTER_VALUES_MAX}"
+            );
+            return Err(Refusal::new(400, "FilterLimitExceeded", message));
+        }
+        filters.push((name, values));
     }
     let passes =
         |instance: &&Instance| filters.iter().all(|(name, values)| holds(instance, name, values));
@@ -93,7 +130,9 @@ fn choose<'a>(world: &'a World, form: &Form) -> Result<Vec<&'a Instance>, Refusa
 }
 
 fn is_filter(name: &str) -> bool {
-    const NAMES: [&str; 7] = [
+    const NAMES: [&str; 9] = [
+        "event.code",
+        "status-code",
         "instance-id",
         "instance-state-name",
         "private-dns-name",
@@ -112,7 +151,11 @@ fn holds(instance: &Instance, name: &str, values: &[&str]) -> bool {
         "private-dns-name" => Some(instance.private_dns.as_str()),
         "availability-zone" => Some(instance.zone.as_str()),
         "capacity-reservation-id" => instance.capacity_reservation.as_deref(),
-        "instance-lifecycle" => instance.spot.then_some("spot"),
+        "instance-lifecycle" => (instance.purchase == Purchase::Spot).then_some("spot"),
+        "status-code" => Some(spot_status(instance)),
+        "event.code" => {
+            return instance.scheduled.iter().any(|(code, _)| values.contains(&code.as_str()));
+        }
         "tag-key" => return values.iter().any(|key| instance.tags.contains_key(*key)),
         _ => name.strip_prefix("tag:").and_then(|key| instance.tags.get(key)).map(String::as_str),
     };
@@ -164,7 +207,7 @@ fn write_instance(xml: &mut Xml, instance: &Instance) {
     if let Some(reservation) = &instance.capacity_reservation {
         xml.leaf("capacityReservationId", reservation);
     }
-    if instance.spot {
+    if instance.purchase == Purchase::Spot {
         xml.leaf("instanceLifecycle", "spot");
     }
     xml.list(("tagSet", "item"), &instance.tags, |xml, (key, value)| {

@@ -107,6 +107,11 @@ impl Elb {
             return;
         }
         let before = target.health;
+        let why = match kind {
+            Kind::Alb if up => Reason::ResponseCodeMismatch,
+            Kind::Alb => Reason::Timeout,
+            Kind::Nlb => Reason::FailedHealthChecks,
+        };
         let first_after = if kind == Kind::Alb { 1 } else { healthy_after };
         if answers {
             (target.passed, target.failed) = (target.passed + 1, 0);
@@ -119,7 +124,7 @@ impl Elb {
             Health::Initial(_) if target.passed >= first_after => Health::Healthy,
             Health::Unhealthy(_) if target.passed >= healthy_after => Health::Healthy,
             Health::Healthy | Health::Initial(_) if target.failed >= unhealthy_after => {
-                Health::Unhealthy(why(kind, up))
+                Health::Unhealthy(why)
             }
             Health::Initial(_) => Health::Initial(Reason::InitialHealthChecking),
             Health::Healthy | Health::Unhealthy(_) => before,
@@ -217,13 +222,5 @@ impl Elb {
         if changes_at > now {
             world.plan(changes_at, Event::Aws(AwsEvent::Elb(Step::Rerouted)));
         }
-    }
-}
-
-fn why(kind: Kind, up: bool) -> Reason {
-    match (kind, up) {
-        (Kind::Alb, true) => Reason::ResponseCodeMismatch,
-        (Kind::Alb, false) => Reason::Timeout,
-        (Kind::Nlb, _) => Reason::FailedHealthChecks,
     }
 }

@@ -1,0 +1,137 @@
+//! What one process of a function has: clients, limits, and what it keeps between invocations.
+//!
+//! Built once, borrowed by every invocation. Everything kept here is economy: a process that starts with nothing must
+//! decide the same.
+
+use crate::breaker::Breakers;
+use crate::cache::Cache;
+use crate::clock::Clock;
+use crate::limiter::Limits;
+use cloud::Clients;
+use cloud::eks::ClusterAccess;
+use cloud::elbv2::GroupFacts;
+use cluster::ClusterError;
+use decision::id::{AsgName, ClusterName, InstanceId, NodeName, TargetGroupArn};
+use decision::policy::Policy;
+use decision::snapshot::Memory;
+use decision::snapshot::aws::{Asg, Hook, Instance, Membership, Target};
+use decision::snapshot::cluster::Service;
+use decision::time::Timestamp;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How many instances a process remembers. A thousand signals over twenty processes is fifty each; twice that many
+/// again after a storm of duplicates.
+const REMEMBERED_MAX: usize = 256;
+
+/// Makes a client for a cluster: over TLS in production, in process for the sandbox.
+pub type Dial =
+    Arc<dyn Fn(&ClusterAccess) -> Result<kube::Client, ClusterError> + Send + Sync>;
+
+/// One process of a function.
+pub struct App {
+    /// Wall time, and tokio's.
+    pub clock: Clock,
+    /// What the operator wants.
+    pub policy: Policy,
+    /// Our queue; without one, only bare events can be handled.
+    pub queues: Option<Queues>,
+    /// AWS.
+    pub aws: Clients,
+    /// This process's part of the account's budgets.
+    pub limits: Limits,
+    /// How clusters are reached.
+    pub dial: Dial,
+    pub(crate) kept: Kept,
+}
+
+/// The queue that feeds the function, and where messages go that can never work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Queues {
+    /// `QUEUE_URL`
+    pub queue: String,
+    /// `DEAD_LETTER_QUEUE_URL`
+    pub dead_letter: String,
+}
+
+/// What a process keeps between turns and invocations.
+pub(crate) struct Kept {
+    pub(crate) groups: Cache<AsgName, Option<Asg>>,
+    pub(crate) hooks: Cache<AsgName, Vec<Hook>>,
+    pub(crate) memberships: Cache<InstanceId, Membership>,
+    pub(crate) instances: Cache<InstanceId, Instance>,
+    pub(crate) facts: Cache<TargetGroupArn, (GroupFacts, Duration)>,
+    pub(crate) health: Cache<TargetGroupArn, (Timestamp, Vec<Target>)>,
+    pub(crate) services: Cache<ClusterName, Vec<Service>>,
+    pub(crate) nodes: Cache<InstanceId, NodeName>,
+    pub(crate) scanned: Cache<ClusterName, Timestamp>,
+    pub(crate) clients: Cache<ClusterName, kube::Client>,
+    pub(crate) breakers: Breakers,
+    pub(crate) memory: Cache<InstanceId, Memory>,
+    pub(crate) panicked: Cache<InstanceId, Timestamp>,
+}
+
+/// How long what is read stays good, each with the staleness that it allows.
+mod keeps {
+    use std::time::Duration;
+
+    /// Tags, attached groups and hooks of an ASG: changed by people, who wait a minute.
+    pub(super) const GROUP: Duration = Duration::from_secs(60);
+    /// Lifecycle and EC2 states: a turn may act on a state this old; nothing that we do within it is wrong for an
+    /// instance that went on to the next state.
+    pub(super) const STATE: Duration = Duration::from_secs(10);
+    /// Kind and deregistration delay of a target group: configuration.
+    pub(super) const FACTS: Duration = Duration::from_secs(300);
+    /// Health of a group that we take nothing out of in this turn.
+    pub(super) const HEALTH: Duration = Duration::from_secs(5);
+    /// Services without their endpoints: configuration.
+    pub(super) const SERVICES: Duration = Duration::from_secs(30);
+    /// Names of nodes: verified at each use.
+    pub(super) const NODE: Duration = Duration::from_secs(3600);
+    /// One whole list of nodes in a minute, when a name can't be guessed.
+    pub(super) const SCAN: Duration = Duration::from_secs(60);
+    /// Endpoint and CA of a cluster: dropped earlier when TLS fails.
+    pub(super) const CLIENT: Duration = Duration::from_secs(3600);
+    /// What was learned about an instance by acting.
+    pub(super) const MEMORY: Duration = Duration::from_secs(3600);
+}
+
+impl Kept {
+    fn new() -> Self {
+        Self {
+            groups: Cache::bounded(REMEMBERED_MAX, keeps::GROUP),
+            hooks: Cache::bounded(REMEMBERED_MAX, keeps::GROUP),
+            memberships: Cache::bounded(REMEMBERED_MAX, keeps::STATE),
+            instances: Cache::bounded(REMEMBERED_MAX, keeps::STATE),
+            facts: Cache::bounded(REMEMBERED_MAX, keeps::FACTS),
+            health: Cache::bounded(REMEMBERED_MAX, keeps::HEALTH),
+            services: Cache::bounded(REMEMBERED_MAX, keeps::SERVICES),
+            nodes: Cache::bounded(REMEMBERED_MAX, keeps::NODE),
+            scanned: Cache::bounded(REMEMBERED_MAX, keeps::SCAN),
+            clients: Cache::bounded(REMEMBERED_MAX, keeps::CLIENT),
+            breakers: Breakers::default(),
+            memory: Cache::bounded(REMEMBERED_MAX, keeps::MEMORY),
+            panicked: Cache::bounded(REMEMBERED_MAX, keeps::MEMORY),
+        }
+    }
+}
+
+impl App {
+    /// A process that remembers nothing yet.
+    pub fn new(
+        clock: Clock,
+        policy: Policy,
+        queues: Option<Queues>,
+        (aws, limits): (Clients, Limits),
+        dial: Dial,
+    ) -> Self {
+        Self { clock, policy, queues, aws, limits, dial, kept: Kept::new() }
+    }
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("App").field("policy", &self.policy).field("queues", &self.queues).finish_non_exhaustive()
+    }
+}

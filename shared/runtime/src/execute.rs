@@ -1,0 +1,230 @@
+//! Performs a plan, wave by wave, each step once. Branches on outcomes only: what to do about a failure is the next
+//! turn's decision.
+
+mod remember;
+
+use crate::app::App;
+use crate::retry::{self, Classed, Failure};
+use cloud::autoscaling::{Beat, Completed};
+use cluster::ClusterError;
+use decision::id::{ClusterName, InstanceId};
+use decision::plan::{For, ForMany, Plan, PlannedAnswer, Remove};
+use decision::snapshot::HookState;
+use decision::step::{Deregister, HookCall, NodePatch, Note, Outcome, TargetChange};
+use decision::time::Timestamp;
+use futures_util::StreamExt;
+use futures_util::stream;
+use std::collections::BTreeMap;
+
+/// Calls at once in one wave. A batch is ten messages; ten evictions of each would take a hundred of the API server's
+/// seats. Twice: an API server of the smallest size queues. Half: a storm's evictions take twice as long.
+const IN_FLIGHT_MAX: usize = 16;
+
+/// What became of a plan.
+#[derive(Clone, Debug, Default)]
+pub struct Outcomes {
+    /// Each step: for whom, what kind, how it ended.
+    pub steps: Vec<Done>,
+    /// Each message whose hook was to be answered: how that ended.
+    pub answers: BTreeMap<String, Answered>,
+}
+
+/// One step that was tried.
+#[derive(Clone, Debug)]
+pub struct Done {
+    /// For whom.
+    pub instance: InstanceId,
+    /// `cordon`, `evict`, …
+    pub kind: &'static str,
+    /// About what.
+    pub subject: String,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// How an answer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// AWS took it.
+    Accepted,
+    /// "No active Lifecycle Action found": somebody answered before, or it expired.
+    NotActive,
+    /// Not known, or refused: the message must come back.
+    Failed(String),
+}
+
+/// A plan's performer: with what, where the nodes are, until when.
+#[derive(Clone, Copy)]
+pub(crate) struct Act<'a> {
+    pub(crate) app: &'a App,
+    pub(crate) clusters: &'a BTreeMap<InstanceId, ClusterName>,
+    pub(crate) until: Timestamp,
+}
+
+/// Performs the plan; nothing is begun after `until`.
+pub(crate) async fn execute(act: Act<'_>, plan: Plan) -> Outcomes {
+    let mut steps = Vec::new();
+    let patches = wave(plan.patches, |patch| act.patch(patch));
+    let heartbeats = wave(plan.heartbeats, |call| act.heartbeat(call));
+    let (patches, heartbeats) = futures_util::join!(patches, heartbeats);
+    steps.extend(patches.into_iter().chain(heartbeats));
+    steps.extend(wave(plan.deregister, |what| act.deregister(what)).await.into_iter().flatten());
+    steps.extend(wave(plan.register, |what| act.register(what)).await.into_iter().flatten());
+    steps.extend(wave(plan.removals, |what| act.remove(what)).await);
+    steps.extend(wave(plan.notes, |what| act.note(what)).await);
+    let answers = wave(plan.answers, |answer| act.answer(answer)).await.into_iter().flatten().collect();
+    Outcomes { steps, answers }
+}
+
+/// One wave: everything in it at once, bounded, results in the plan's order.
+async fn wave<T, R, F: Future<Output = R>>(items: Vec<T>, perform: impl Fn(T) -> F) -> Vec<R> {
+    stream::iter(items.into_iter().map(perform)).buffered(IN_FLIGHT_MAX).collect().await
+}
+
+fn outcome<T, E: Classed>(result: Result<T, Failure<E>>) -> Outcome {
+    match result {
+        Ok(_) => Outcome::Done,
+        Err(failure) => Outcome::Failed { class: failure.class(), why: failure.why() },
+    }
+}
+
+impl Act<'_> {
+    /// A client for the cluster of this instance, or why nothing can be written there.
+    async fn client(&self, instance: &InstanceId) -> Result<(kube::Client, &ClusterName), Outcome> {
+        let skipped = |why: &str| Outcome::Skipped(why.to_owned());
+        let name = self.clusters.get(instance).ok_or_else(|| skipped("its cluster is not known"))?;
+        match self.app.client(name, self.until).await {
+            Ok(Some(client)) => Ok((client, name)),
+            Ok(None) => Err(skipped("its cluster is gone")),
+            Err(why) => Err(skipped(&why)),
+        }
+    }
+
+    /// One write to a cluster.
+    async fn written<T, F: Future<Output = Result<T, ClusterError>>>(
+        &self,
+        name: &ClusterName,
+        call: impl Fn() -> F,
+    ) -> Outcome {
+        let noted = || async {
+            let answer = call().await;
+            self.app.note_reach(name, &answer);
+            answer
+        };
+        outcome(retry::write(self.until, &self.app.clock, None, noted).await)
+    }
+
+    async fn patch(&self, patch: For<NodePatch>) -> Done {
+        let For { instance, what } = patch;
+        let outcome = match self.client(&instance).await {
+            Ok((client, name)) => self.written(name, || cluster::patch_node(&client, &what)).await,
+            Err(skipped) => skipped,
+        };
+        let kind = match what.purpose {
+            decision::step::PatchPurpose::Cordon => "cordon",
+            decision::step::PatchPurpose::Record => "record",
+            decision::step::PatchPurpose::Undo => "undo",
+        };
+        Done { instance, kind, subject: what.node.to_string(), outcome }
+    }
+
+    async fn heartbeat(&self, call: For<HookCall>) -> Done {
+        let For { instance, what } = call;
+        let asked_at = self.app.clock.now();
+        let send = || cloud::autoscaling::heartbeat(&self.app.aws.autoscaling, &what);
+        let bucket = Some(&self.app.limits.autoscaling);
+        let beat = retry::write(self.until, &self.app.clock, bucket, send).await;
+        match &beat {
+            Ok(Beat::Accepted) => self.remember_hook(&instance, &what, HookState::Active(asked_at)),
+            Ok(Beat::NotActive) => self.remember_hook(&instance, &what, HookState::Inactive),
+            Err(_) => {}
+        }
+        Done { instance, kind: "heartbeat", subject: what.hook.to_string(), outcome: outcome(beat) }
+    }
+
+    async fn deregister(&self, what: ForMany<Deregister>) -> Vec<Done> {
+        let ForMany { instances, what } = what;
+        let bucket = &self.app.limits.elbv2_writes;
+        let until = what.fresh_until.min(self.until);
+        let outcome = match bucket.take(1, until, &self.app.clock).await {
+            Err(no_time) => Outcome::Skipped(no_time.to_string()),
+            Ok(()) => {
+                let send = || cloud::elbv2::deregister(&self.app.aws.elbv2, &what.change);
+                let sent = retry::write(self.until, &self.app.clock, None, send).await;
+                if matches!(&sent, Err(failure) if matches!(failure.class(), decision::step::Class::Throttled(_))) {
+                    bucket.slow_down();
+                }
+                outcome(sent)
+            }
+        };
+        self.app.kept.health.forget(&what.change.group);
+        each(instances, "deregister", &what.change, &outcome)
+    }
+
+    async fn register(&self, what: ForMany<TargetChange>) -> Vec<Done> {
+        let ForMany { instances, what } = what;
+        let send = || cloud::elbv2::register(&self.app.aws.elbv2, &what);
+        let bucket = Some(&self.app.limits.elbv2_writes);
+        let outcome = outcome(retry::write(self.until, &self.app.clock, bucket, send).await);
+        self.app.kept.health.forget(&what.group);
+        each(instances, "register", &what, &outcome)
+    }
+
+    async fn remove(&self, removal: For<Remove>) -> Done {
+        let For { instance, what } = removal;
+        let asked_at = self.app.clock.now();
+        let (kind, pod, outcome) = match what {
+            Remove::Evict(pod) => {
+                let outcome = match self.client(&instance).await {
+                    Ok((client, name)) => self.written(name, || cluster::evict(&client, &pod)).await,
+                    Err(skipped) => skipped,
+                };
+                self.remember_eviction(&instance, &pod, &outcome, asked_at);
+                ("evict", pod, outcome)
+            }
+            Remove::Delete { pod, grace_seconds } => {
+                let outcome = match self.client(&instance).await {
+                    Ok((client, name)) => self.written(name, || cluster::delete(&client, &pod, grace_seconds)).await,
+                    Err(skipped) => skipped,
+                };
+                ("delete", pod, outcome)
+            }
+        };
+        Done { instance, kind, subject: pod.pod.to_string(), outcome }
+    }
+
+    async fn note(&self, note: For<Note>) -> Done {
+        let For { instance, what } = note;
+        let now = self.app.clock.now();
+        let outcome = match self.client(&instance).await {
+            Ok((client, name)) => self.written(name, || cluster::note(&client, &what, now)).await,
+            Err(skipped) => skipped,
+        };
+        Done { instance, kind: "note", subject: what.reason.to_owned(), outcome }
+    }
+
+    async fn answer(&self, answer: PlannedAnswer) -> Vec<(String, Answered)> {
+        let send = || {
+            cloud::autoscaling::complete(&self.app.aws.autoscaling, &answer.call, answer.result)
+        };
+        let bucket = Some(&self.app.limits.autoscaling);
+        let answered = match retry::write(self.until, &self.app.clock, bucket, send).await {
+            Ok(Completed::Accepted) => Answered::Accepted,
+            Ok(Completed::NotActive) => Answered::NotActive,
+            Err(failure) => Answered::Failed(failure.why()),
+        };
+        if !matches!(answered, Answered::Failed(_)) {
+            self.remember_hook(&answer.instance, &answer.call, HookState::Inactive);
+            self.app.kept.memberships.forget(&answer.instance);
+        }
+        answer.messages.into_iter().map(|message| (message, answered.clone())).collect()
+    }
+}
+
+/// One call's outcome for each instance that it was made for.
+fn each(instances: Vec<InstanceId>, kind: &'static str, change: &TargetChange, outcome: &Outcome) -> Vec<Done> {
+    instances
+        .into_iter()
+        .map(|instance| Done { instance, kind, subject: change.group.to_string(), outcome: outcome.clone() })
+        .collect()
+}

@@ -1,0 +1,214 @@
+//! AWS's half of the reads: once for the batch, cached where it may be a little old.
+
+use super::{Groups, Hooks, Round};
+use crate::limiter::Bucket;
+use crate::retry::{self, Classed as _};
+use cloud::CloudError;
+use cloud::elbv2::GroupFacts;
+use decision::id::{AsgName, InstanceId, TargetGroupArn};
+use decision::looks;
+use decision::snapshot::aws::{RegistrationOwner, Target, TargetGroup};
+use decision::snapshot::{Read, Snapshot, Unread};
+use decision::time::Timestamp;
+use futures_util::future::join_all;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tokio::sync::Mutex;
+
+/// One read through the retry loop and its bucket.
+async fn read<T, F: Future<Output = Result<T, CloudError>>>(
+    round: Round<'_>,
+    bucket: &Bucket,
+    call: impl Fn() -> F,
+) -> Read<T> {
+    retry::read(round.until, &round.app.clock, Some(bucket), call)
+        .await
+        .map_err(|error| Unread::because(error.why()))
+}
+
+/// The groups by name; a group that AWS does not know is `Ok(None)`.
+pub(super) async fn groups(round: Round<'_>, asgs: &BTreeSet<AsgName>) -> Groups {
+    let app = round.app;
+    let mut found: Groups = asgs
+        .iter()
+        .filter_map(|asg| Some((asg.clone(), Ok(app.kept.groups.get(asg, round.now)?))))
+        .collect();
+    let missing: Vec<AsgName> = asgs.iter().filter(|asg| !found.contains_key(*asg)).cloned().collect();
+    if missing.is_empty() {
+        return found;
+    }
+    let call = || cloud::autoscaling::groups(&app.aws.autoscaling, &missing);
+    match read(round, &app.limits.autoscaling, call).await {
+        Ok(mut described) => {
+            for asg in missing {
+                let group = described.remove(&asg);
+                app.kept.groups.put(asg.clone(), group.clone(), round.now);
+                found.insert(asg, Ok(group));
+            }
+        }
+        Err(unread) => found.extend(missing.into_iter().map(|asg| (asg, Err(unread.clone())))),
+    }
+    found
+}
+
+/// The hooks of each group.
+pub(super) async fn hooks(round: Round<'_>, asgs: &BTreeSet<AsgName>) -> Hooks {
+    let app = round.app;
+    let each = asgs.iter().map(|asg| async move {
+        if let Some(hooks) = app.kept.hooks.get(asg, round.now) {
+            return (asg.clone(), Ok(hooks));
+        }
+        let call = || cloud::autoscaling::hooks(&app.aws.autoscaling, asg);
+        let hooks = read(round, &app.limits.autoscaling, call).await;
+        if let Ok(hooks) = &hooks {
+            app.kept.hooks.put(asg.clone(), hooks.clone(), round.now);
+        }
+        (asg.clone(), hooks)
+    });
+    join_all(each).await.into_iter().collect()
+}
+
+/// One DescribeAutoScalingInstances for all whose signals may be ours.
+pub(super) async fn memberships(round: Round<'_>, snapshots: &mut [Snapshot]) {
+    let app = round.app;
+    let mut asked = Vec::new();
+    for snapshot in snapshots.iter_mut() {
+        if let Some(known) = app.kept.memberships.get(&snapshot.instance, round.now) {
+            snapshot.aws.membership = Ok(Some(known));
+        }
+        // What waits no more is looked at again each time: it may be ahead of what AWS shows.
+        let waits = looks::wants_instance(snapshot, &app.policy);
+        if !waits && looks::wants_membership(snapshot, &app.policy) {
+            asked.push(snapshot.instance.clone());
+        }
+    }
+    if asked.is_empty() {
+        return;
+    }
+    let call = || cloud::autoscaling::memberships(&app.aws.autoscaling, &asked);
+    let answer = read(round, &app.limits.autoscaling, call).await;
+    for snapshot in snapshots.iter_mut().filter(|snapshot| asked.contains(&snapshot.instance)) {
+        snapshot.aws.membership = match &answer {
+            Ok(found) => Ok(found.get(&snapshot.instance).cloned()),
+            Err(unread) => Err(unread.clone()),
+        };
+        if let Ok(Some(membership)) = &snapshot.aws.membership {
+            let (instance, membership) = (snapshot.instance.clone(), membership.clone());
+            app.kept.memberships.put(instance, membership, round.now);
+        }
+    }
+}
+
+/// One DescribeInstances for all that are ours and wait.
+pub(super) async fn instances(round: Round<'_>, snapshots: &mut [Snapshot]) {
+    let app = round.app;
+    let mut asked = Vec::new();
+    for snapshot in snapshots.iter_mut() {
+        if !looks::wants_instance(snapshot, &app.policy) {
+            continue;
+        }
+        match app.kept.instances.get(&snapshot.instance, round.now) {
+            Some(known) => snapshot.aws.instance = Ok(Some(known)),
+            None => asked.push(snapshot.instance.clone()),
+        }
+    }
+    if asked.is_empty() {
+        return;
+    }
+    let call = || cloud::ec2::instances(&app.aws.ec2, &asked);
+    let answer = read(round, &app.limits.ec2_reads, call).await;
+    for snapshot in snapshots.iter_mut().filter(|snapshot| asked.contains(&snapshot.instance)) {
+        snapshot.aws.instance = match &answer {
+            Ok(found) => Ok(found.get(&snapshot.instance).cloned()),
+            Err(unread) => Err(unread.clone()),
+        };
+        if let Ok(Some(instance)) = &snapshot.aws.instance {
+            app.kept.instances.put(snapshot.instance.clone(), instance.clone(), round.now);
+        }
+    }
+}
+
+type Health = Read<(Timestamp, Vec<Target>)>;
+
+/// The health of each group, read once for the batch: who comes second waits for the first.
+#[derive(Debug, Default)]
+pub(super) struct HealthOnce(Mutex<BTreeMap<TargetGroupArn, Health>>);
+
+/// The target groups with their health.
+pub(super) async fn target_groups(
+    round: Round<'_>,
+    wanted: &BTreeMap<TargetGroupArn, RegistrationOwner>,
+    me: &InstanceId,
+    once: &HealthOnce,
+) -> Read<Vec<TargetGroup>> {
+    let facts = facts(round, wanted.keys()).await?;
+    let mut groups = Vec::new();
+    for (arn, owner) in wanted {
+        // A group that was deleted has no targets to take out.
+        let Some((facts, delay)) = facts.get(arn) else { continue };
+        let (read_at, targets) = health(round, arn, me, once).await?;
+        groups.push(TargetGroup {
+            arn: arn.clone(),
+            owner: *owner,
+            balancer: facts.balancer,
+            deregistration_delay: *delay,
+            targets,
+            read_at,
+        });
+    }
+    Ok(groups)
+}
+
+async fn health(round: Round<'_>, arn: &TargetGroupArn, me: &InstanceId, once: &HealthOnce) -> Health {
+    let app = round.app;
+    let mut read_already = once.0.lock().await;
+    if let Some(health) = read_already.get(arn) {
+        return health.clone();
+    }
+    let kept = app.kept.health.get(arn, round.now);
+    if let Some((read_at, targets)) = kept {
+        // An older health is good enough to see that nothing of ours is in: nothing is taken out on its strength.
+        let is_in = targets.iter().any(|target| target.id == me.as_str() && target.state.is_registered());
+        if !is_in {
+            return Ok((read_at, targets));
+        }
+    }
+    // The time before the call: the health is at least as young as that.
+    let read_at = app.clock.now();
+    let call = || cloud::elbv2::health(&app.aws.elbv2, arn);
+    let targets = read(round, &app.limits.elbv2_reads, call).await;
+    if let Ok(targets) = &targets {
+        app.kept.health.put(arn.clone(), (read_at, targets.clone()), round.now);
+    }
+    let health = targets.map(|targets| (read_at, targets));
+    read_already.insert(arn.clone(), health.clone());
+    health
+}
+
+type Facts = BTreeMap<TargetGroupArn, (GroupFacts, Duration)>;
+
+/// Kind and deregistration delay, which rarely change.
+async fn facts(round: Round<'_>, wanted: impl Iterator<Item = &TargetGroupArn>) -> Read<Facts> {
+    let app = round.app;
+    let (mut found, mut missing) = (Facts::new(), Vec::new());
+    for arn in wanted {
+        match app.kept.facts.get(arn, round.now) {
+            Some(facts) => {
+                found.insert(arn.clone(), facts);
+            }
+            None => missing.push(arn.clone()),
+        }
+    }
+    if missing.is_empty() {
+        return Ok(found);
+    }
+    let call = || cloud::elbv2::describe(&app.aws.elbv2, &missing);
+    let described = read(round, &app.limits.elbv2_reads, call).await?;
+    for (arn, group) in described {
+        let call = || cloud::elbv2::deregistration_delay(&app.aws.elbv2, &arn);
+        let delay = read(round, &app.limits.elbv2_reads, call).await?;
+        app.kept.facts.put(arn.clone(), (group.clone(), delay), round.now);
+        found.insert(arn, (group, delay));
+    }
+    Ok(found)
+}

@@ -1,0 +1,171 @@
+//! GET and LIST: one object, or those that selectors choose, page by page.
+
+use crate::kubernetes::api::{Request, Response, Target};
+use crate::kubernetes::kind::Kind;
+use crate::kubernetes::object::{Key, Object};
+use crate::kubernetes::selector::{Fields, Selector};
+use crate::kubernetes::status;
+use crate::world::World;
+use std::sync::Arc;
+
+/// What a list or a watch is limited to.
+#[derive(Debug)]
+pub(super) struct Choice {
+    pub(super) kind: Kind,
+    namespace: String,
+    pub(super) fields: Fields,
+    labels: Selector,
+}
+
+impl Choice {
+    /// Reads the selectors of a request.
+    pub(super) fn parse(target: &Target, request: &Request) -> Result<Self, Response> {
+        let fields = Fields::parse(target.kind, request.parameter("fieldSelector"))?;
+        let labels = Selector::parse(request.parameter("labelSelector"))?;
+        Ok(Self { kind: target.kind, namespace: target.namespace.clone(), fields, labels })
+    }
+
+    /// Whether an object is among them.
+    pub(super) fn takes(&self, object: &Object) -> bool {
+        (self.namespace.is_empty() || *object.meta.namespace == *self.namespace)
+            && self.labels.matches(&object.meta.labels)
+            && self.fields.matches(object)
+    }
+
+    /// The objects that are among them, in the order of their keys.
+    pub(super) fn all<'a>(
+        &'a self,
+        world: &'a World,
+    ) -> Box<dyn Iterator<Item = (&'a Key, &'a Arc<Object>)> + 'a> {
+        let store = &world.kubernetes.store;
+        let node = self.fields.node().filter(|node| self.kind == Kind::Pod && !node.is_empty());
+        let chosen = move |entry: &(&Key, &Arc<Object>)| self.takes(entry.1);
+        match node {
+            Some(node) => {
+                let keys = store.pods_on(node);
+                let pods = keys.filter_map(|key| Some((key, store.get(Kind::Pod, key)?)));
+                Box::new(pods.filter(chosen))
+            }
+            None if self.namespace.is_empty() => Box::new(store.all(self.kind).filter(chosen)),
+            None => Box::new(store.within(self.kind, &self.namespace).filter(chosen)),
+        }
+    }
+}
+
+/// Answers `GET` of one object.
+pub(super) fn get(world: &World, target: &Target) -> Result<Response, Response> {
+    let Some(object) = world.kubernetes.store.get(target.kind, &target.key()) else {
+        return Err(status::not_found(target.kind, &target.name));
+    };
+    let mut body = Vec::with_capacity(2048);
+    object.write(&mut body);
+    Ok(Response { status: 200, body })
+}
+
+/// Answers `GET` of a list.
+pub(super) fn list(
+    world: &World,
+    target: &Target,
+    request: &Request,
+) -> Result<Response, Response> {
+    let choice = Choice::parse(target, request)?;
+    let limit: usize = match request.parameter("limit") {
+        "" | "0" => usize::MAX,
+        text => text.parse().map_err(|_| status::bad_request("invalid limit"))?,
+    };
+    let (version, after) = match request.parameter("continue") {
+        "" => (world.kubernetes.store.resource_version(), None),
+        token => {
+            let (version, key) = read_token(token)?;
+            if version < world.kubernetes.store.compacted() {
+                return Err(status::expired(EXPIRED));
+            }
+            (version, Some(key))
+        }
+    };
+    let mut items = Vec::with_capacity(16 * 1024);
+    let mut last: Option<&Key> = None;
+    let mut rest = 0;
+    let mut count = 0;
+    for (key, object) in choice.all(world) {
+        if after.as_ref().is_some_and(|after| **key <= **after) {
+            continue;
+        }
+        if count == limit {
+            rest += 1;
+            continue;
+        }
+        if count > 0 {
+            items.push(b',');
+        }
+        object.write_item(&mut items);
+        last = Some(key);
+        count += 1;
+    }
+    let more = last.filter(|_| rest > 0).map(|key| (token(version, key), rest));
+    // The real server counts what remains only when nothing is filtered.
+    let counted = choice.labels.is_empty() && choice.fields.is_empty();
+    Ok(Response { status: 200, body: envelope(target.kind, version, more, (counted, &items)) })
+}
+
+/// What a list says that was not asked on in time.
+const EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
+
+fn envelope(
+    kind: Kind,
+    version: u64,
+    more: Option<(String, usize)>,
+    (counted, items): (bool, &[u8]),
+) -> Vec<u8> {
+    let mut head = format!(
+        "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{version}\"",
+        kind.resource().kind,
+        kind.api_version()
+    );
+    if let Some((token, rest)) = more {
+        head.push_str(",\"continue\":\"");
+        head.push_str(&token);
+        head.push('"');
+        if counted {
+            head.push_str(",\"remainingItemCount\":");
+            head.push_str(&rest.to_string());
+        }
+    }
+    head.push_str("},\"items\":[");
+    let mut body = head.into_bytes();
+    body.extend_from_slice(items);
+    body.extend_from_slice(b"]}");
+    body
+}
+
+/// Where a list goes on, opaque to clients: the version, and the last key in hexadecimal.
+fn token(version: u64, key: &str) -> String {
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or('0');
+    let key: String = key.bytes().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
+    format!("{version}-{key}")
+}
+
+fn read_token(token: &str) -> Result<(u64, String), Response> {
+    let read = || {
+        let (version, key) = token.split_once('-')?;
+        let digit =
+            |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+        let pairs = key.as_bytes().chunks_exact(2);
+        let bytes = pairs.map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?));
+        let key = String::from_utf8(bytes.collect::<Option<_>>()?).ok()?;
+        Some((version.parse().ok()?, key))
+    };
+    read().ok_or_else(|| status::bad_request("continue key is not valid: illegal base64 data"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{read_token, token};
+
+    #[test]
+    fn a_token_leads_back_to_where_it_was_given() {
+        let (version, key) = read_token(&token(7, "shop/web-1")).expect("it is ours");
+        assert_eq!((version, key.as_str()), (7, "shop/web-1"));
+        assert_eq!(read_token("7-zz").expect_err("not hexadecimal").status, 400);
+    }
+}
