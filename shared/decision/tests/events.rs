@@ -251,7 +251,7 @@ fn a_terminate_event_is_read_whole() {
     assert_eq!(hook.asg.as_str(), "workers");
     assert_eq!(hook.hook.as_str(), "ebbtide-terminate");
     assert_eq!(hook.token.expose(), "3f2504e0-4f89-41d3-9a0c-0305e82c3301");
-    assert_eq!(hook.metadata.as_deref(), Some(r#"{"cluster":"shop"}"#));
+    assert_eq!(hook.metadata.as_deref(), Some(r#"{"ebbtide":{"cluster":"shop"}}"#));
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn every_transport_carries_the_same_departure() {
         assert_eq!(signal.sent_at.map(|at| at.millis() / 1000), Some(1_795_339_800), "{name}");
         let (hook, from_bus) = (hook(&signal), name == "sqs.autoscaling-terminate.json");
         assert_eq!(hook.hook.as_str(), "ebbtide-terminate", "{name}");
-        assert_eq!(hook.metadata.as_deref(), Some(r#"{"cluster":"shop"}"#), "{name}");
+        assert_eq!(hook.metadata.as_deref(), Some(r#"{"ebbtide":{"cluster":"shop"}}"#), "{name}");
         assert_eq!(signal.region.is_some(), from_bus, "{name}: flat messages name no region");
     }
 }

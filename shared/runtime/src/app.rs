@@ -6,6 +6,7 @@
 use crate::breaker::Breakers;
 use crate::cache::Cache;
 use crate::clock::Clock;
+use crate::config::Queues;
 use crate::limiter::Limits;
 use cloud::Clients;
 use cloud::eks::ClusterAccess;
@@ -43,16 +44,9 @@ pub struct App {
     pub limits: Limits,
     /// How clusters are reached.
     pub dial: Dial,
+    /// As which function metrics are printed; `None`: not at all.
+    pub metrics: Option<crate::metric::Function>,
     pub(crate) kept: Kept,
-}
-
-/// The queue that feeds the function, and where messages go that can never work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Queues {
-    /// `QUEUE_URL`
-    pub queue: String,
-    /// `DEAD_LETTER_QUEUE_URL`
-    pub dead_letter: String,
 }
 
 /// What a process keeps between turns and invocations.
@@ -126,7 +120,7 @@ impl App {
         (aws, limits): (Clients, Limits),
         dial: Dial,
     ) -> Self {
-        Self { clock, policy, queues, aws, limits, dial, kept: Kept::new() }
+        Self { clock, policy, queues, aws, limits, dial, metrics: None, kept: Kept::new() }
     }
 }
 

@@ -1,40 +1,13 @@
 //! What an environment remembers between turns and invocations: small, bounded, and never for long.
 //!
-//! A cache saves calls that throttle; it never decides. What is written on the strength of a read (target
-//! health, lifecycle states, nodes, pods) is read anew and is not in here. `now` is handed in, so that
-//! age goes by the wall: after an environment was frozen for an hour, everything is old.
+//! A cache saves calls that throttle; it never decides. Capacity and lifetime are the owner's to choose, with
+//! their reasons. `now` is handed in, so that age goes by the wall: after an environment was frozen for
+//! an hour, everything is old.
 
 use decision::time::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// Entries of one cache. Doubled, a few more hundred kilobytes of the 128 MB; halved, an account with
-/// more than 256 groups or a storm of more foreign instances asks again for what it knew.
-pub const ENTRIES_MAX: usize = 512;
-
-/// How long the description of an Auto Scaling group (tags, attached target groups) holds. Doubled, a
-/// tag that takes a group out of scope counts a minute later; halved, twice the calls in a storm.
-pub const GROUP_LASTS: Duration = Duration::from_secs(30);
-
-/// How long a group's lifecycle hooks (timeouts, metadata) hold; see [`GROUP_LASTS`].
-pub const HOOKS_LAST: Duration = Duration::from_secs(30);
-
-/// How long a target group's attributes and its balancer's kind hold. Operators change them by hand and
-/// rarely: doubled, a changed deregistration delay is ten minutes late; halved, two calls a group more.
-pub const ATTRIBUTES_LAST: Duration = Duration::from_secs(300);
-
-/// How long a cluster's Services hold: which node port leads to which pods. Doubled, a new Service is
-/// not seen while a node's whole Spot notice runs out by a third; halved, a list each turn.
-pub const SERVICES_LAST: Duration = Duration::from_secs(20);
-
-/// How long a cluster's endpoint and CA hold. They change when it is made anew or its CA is rotated,
-/// and a TLS failure forgets them at once: doubled or halved, little changes.
-pub const ENDPOINT_LASTS: Duration = Duration::from_secs(3600);
-
-/// How long "not ours" holds for an instance. Doubled, an instance that is brought into scope by a tag
-/// is noticed later by as much; halved, a region of foreign Spot instances costs twice the calls.
-pub const FOREIGN_LASTS: Duration = Duration::from_secs(60);
 
 /// A bounded map whose entries end after a time.
 #[derive(Debug)]
@@ -59,12 +32,7 @@ struct Entry<V> {
 }
 
 impl<K: Ord + Clone, V: Clone> Cache<K, V> {
-    /// An empty cache of at most [`ENTRIES_MAX`] entries that last so long.
-    pub fn new(lasts: Duration) -> Self {
-        Self::bounded(ENTRIES_MAX, lasts)
-    }
-
-    /// An empty cache with a bound of its own, at least 1.
+    /// An empty cache of so many entries at most (at least 1), each of which lasts so long.
     pub fn bounded(entries_max: usize, lasts: Duration) -> Self {
         let entries = Mutex::new(Entries { by_key: BTreeMap::new(), puts: 0 });
         Self { entries_max: entries_max.max(1), lasts, entries }
@@ -96,16 +64,6 @@ impl<K: Ord + Clone, V: Clone> Cache<K, V> {
         self.lock().by_key.remove(key);
     }
 
-    /// How many entries are held, old ones too.
-    pub fn len(&self) -> usize {
-        self.lock().by_key.len()
-    }
-
-    /// Whether none is held.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     fn lock(&self) -> MutexGuard<'_, Entries<K, V>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -119,27 +77,31 @@ mod tests {
         Timestamp::from_millis(millis)
     }
 
+    /// How many entries there are, old ones too.
+    fn held(cache: &Cache<&str, i32>) -> usize {
+        cache.lock().by_key.len()
+    }
+
     #[test]
     fn an_entry_ends_after_its_time_and_a_new_one_starts_again() {
-        let cache = Cache::new(Duration::from_secs(30));
-        assert!(cache.is_empty());
+        let cache = Cache::bounded(8, Duration::from_secs(30));
         cache.put("workers", 1, at(0));
         assert_eq!(cache.get(&"workers", at(29_999)), Some(1));
         assert_eq!(cache.get(&"workers", at(30_000)), None);
         assert_eq!(cache.get(&"others", at(0)), None);
         cache.put("workers", 2, at(30_000));
         assert_eq!(cache.get(&"workers", at(59_999)), Some(2));
-        assert_eq!(cache.len(), 1);
+        assert_eq!(held(&cache), 1);
     }
 
     #[test]
     fn what_is_forgotten_is_gone() {
-        let cache = Cache::new(Duration::from_secs(30));
+        let cache = Cache::bounded(8, Duration::from_secs(30));
         cache.put("workers", 1, at(0));
         cache.forget(&"workers");
         cache.forget(&"workers");
         assert_eq!(cache.get(&"workers", at(0)), None);
-        assert!(cache.is_empty());
+        assert_eq!(held(&cache), 0);
     }
 
     #[test]
@@ -148,17 +110,17 @@ mod tests {
         cache.put("b", 1, at(0));
         cache.put("a", 2, at(0));
         cache.put("b", 3, at(0));
-        assert_eq!(cache.len(), 2, "the same key takes no second place");
+        assert_eq!(held(&cache), 2, "the same key takes no second place");
         cache.put("c", 4, at(0));
         assert_eq!(cache.get(&"a", at(0)), None, "b was put again after it");
         assert_eq!(cache.get(&"b", at(0)), Some(3));
         assert_eq!(cache.get(&"c", at(0)), Some(4));
-        assert_eq!(cache.len(), 2);
+        assert_eq!(held(&cache), 2);
     }
 
     #[test]
     fn a_clock_that_is_set_back_makes_nothing_old() {
-        let cache = Cache::new(Duration::from_secs(30));
+        let cache = Cache::bounded(8, Duration::from_secs(30));
         cache.put("workers", 1, at(60_000));
         assert_eq!(cache.get(&"workers", at(0)), Some(1));
     }

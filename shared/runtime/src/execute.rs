@@ -101,12 +101,12 @@ impl Act<'_> {
     }
 
     /// One write to a cluster.
-    async fn written<T, F: Future<Output = Result<T, ClusterError>>>(
+    async fn written<T>(
         &self,
         name: &ClusterName,
-        call: impl Fn() -> F,
+        call: impl AsyncFn() -> Result<T, ClusterError>,
     ) -> Outcome {
-        let noted = || async {
+        let noted = async || {
             let answer = call().await;
             self.app.note_reach(name, &answer);
             answer

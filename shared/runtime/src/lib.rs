@@ -13,6 +13,7 @@ pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod connect;
+pub mod entry;
 pub mod execute;
 pub mod gather;
 pub mod limiter;

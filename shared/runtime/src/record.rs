@@ -3,10 +3,12 @@
 use crate::app::App;
 use crate::execute::Done;
 use crate::message::Inbox;
+use crate::metric::{self, Dimensions, Metric, Values};
+use crate::telemetry::{self, Closing, Trigger};
 use crate::turn::Turn;
 use decision::decision::{Decision, Ending};
 use decision::id::InstanceId;
-use decision::step::{HookResult, Outcome};
+use decision::step::{Class, HookResult, Outcome};
 use decision::time::Timestamp;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -61,43 +63,85 @@ impl Fate {
     }
 }
 
-/// What the closing line is made of.
-#[derive(Debug, Default)]
-pub(crate) struct Closing {
-    pub(crate) turns: u32,
-    messages: usize,
-    steps_done: u32,
-    steps_skipped: u32,
+/// What happened in a slice, on its way to the closing line, the departure records and the metrics.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    closing: Closing,
     failed: Vec<Done>,
-    /// Steps by kind and instance, for the departure records.
-    steps: BTreeMap<InstanceId, BTreeMap<&'static str, u32>>,
+    /// Steps that were done, by instance and kind.
+    done: BTreeMap<InstanceId, BTreeMap<&'static str, u32>>,
+    /// When each message was sent.
+    sent: BTreeMap<String, Timestamp>,
+    /// What became of each message.
     fates: BTreeMap<String, Fate>,
+    values: Values,
 }
 
-impl Closing {
-    pub(crate) fn begin(inbox: &Inbox) -> Self {
+impl Ledger {
+    pub(crate) fn open(app: &App, inbox: &Inbox) -> Self {
+        let trigger = if inbox.queued { Trigger::Queue } else { Trigger::Bare };
         let messages = inbox.arrived.len() + inbox.ignored.len() + inbox.unreadable.len();
-        Self { messages, ..Self::default() }
+        let sent = inbox.arrived.iter().map(|arrived| (arrived.message.clone(), arrived.sent_at));
+        let mut values = Values::default();
+        values.add(Metric::SignalsReceived, count(messages));
+        Self {
+            closing: Closing::new(trigger, app.policy.mode, messages),
+            failed: Vec::new(),
+            done: BTreeMap::new(),
+            sent: sent.collect(),
+            fates: BTreeMap::new(),
+            values,
+        }
+    }
+
+    pub(crate) fn turns(&self) -> usize {
+        self.closing.turns
     }
 
     pub(crate) fn end(&mut self, message: &str, fate: Fate) {
         self.fates.insert(message.to_owned(), fate);
     }
 
-    pub(crate) fn turn(&mut self, turn: &Turn) {
-        self.turns += 1;
+    pub(crate) fn turn(&mut self, turn: &Turn, now: Timestamp) {
+        self.closing.turns += 1;
+        self.closing.held = turn.decisions.iter().map(|decision| decision.report.remaining.len()).sum();
+        for decision in turn.decisions.iter().filter(|decision| decision.report.tell_blocked) {
+            tracing::debug!(instance = %decision.instance, "blocked");
+            self.values.add(Metric::DeparturesBlocked, 1);
+        }
         for done in &turn.outcomes.steps {
-            match &done.outcome {
-                Outcome::Done => {
-                    self.steps_done += 1;
-                    let kinds = self.steps.entry(done.instance.clone()).or_default();
-                    *kinds.entry(done.kind).or_default() += 1;
+            self.step(done, &turn.decisions, now);
+        }
+    }
+
+    fn step(&mut self, done: &Done, decisions: &[Decision], now: Timestamp) {
+        match &done.outcome {
+            Outcome::Skipped(_) => self.closing.steps_skipped += 1,
+            Outcome::Failed { class, why } => {
+                self.closing.steps_failed += 1;
+                self.values.add(Metric::StepsFailed, 1);
+                if matches!(class, Class::Throttled(_)) {
+                    self.values.add(Metric::CallsThrottled, 1);
                 }
-                Outcome::Skipped(_) => self.steps_skipped += 1,
-                Outcome::Failed { class, why } => {
-                    tracing::debug!(instance = %done.instance, step = done.kind, subject = done.subject, ?class, error = why, "step failed");
-                    self.failed.push(done.clone());
+                tracing::debug!(instance = %done.instance, step = done.kind, subject = done.subject, error = why, "step failed");
+                self.failed.push(done.clone());
+            }
+            Outcome::Done => {
+                self.closing.steps_done += 1;
+                self.values.add(Metric::StepsDone, 1);
+                let since = decisions
+                    .iter()
+                    .find(|decision| decision.instance == done.instance)
+                    .and_then(|decision| decision.report.since);
+                let age_ms = since.map(|since| millis(now.since(since)));
+                match (done.kind, age_ms) {
+                    ("cordon", Some(age)) => self.values.add(Metric::SignalToCordon, age),
+                    ("deregister", Some(age)) => self.values.add(Metric::SignalToWithdrawn, age),
+                    ("evict", _) => self.values.add(Metric::PodsEvicted, 1),
+                    ("delete", _) => self.values.add(Metric::PodsForced, 1),
+                    _ => {}
                 }
+                *self.done.entry(done.instance.clone()).or_default().entry(done.kind).or_default() += 1;
             }
         }
     }
@@ -113,54 +157,89 @@ impl Closing {
     /// The departure record: everything that is known of one instance at the end of its slice.
     fn departure(&self, decision: &Decision) -> Value {
         let report = &decision.report;
+        let remaining: Vec<Value> = report
+            .remaining
+            .iter()
+            .map(|pod| json!({"pod": pod.pod.to_string(), "owner": pod.owner, "verdict": pod.verdict}))
+            .collect();
         json!({
             "instance": decision.instance,
             "node": report.node,
             "stage": report.stage.to_string(),
             "since": report.since,
             "deadline": report.hard,
-            "steps": self.steps.get(&decision.instance),
+            "steps": self.done.get(&decision.instance),
             "registrations": report.registrations,
-            "remaining": report.remaining.iter().map(|pod| json!({"pod": pod.pod.to_string(), "owner": pod.owner, "verdict": pod.verdict})).collect::<Vec<_>>(),
+            "remaining": remaining,
             "warnings": report.warnings,
             "would": report.would,
             "text": report.to_string(),
         })
     }
 
-    fn count(&self, label: &str) -> usize {
-        self.fates.values().filter(|fate| fate.label() == label).count()
+    /// Writes what the slice has to say, and prints its metrics.
+    pub(crate) fn close(mut self, app: &App, began: Timestamp, decisions: &BTreeMap<InstanceId, Decision>) {
+        for decision in decisions.values().filter(|decision| self.is_over(decision)) {
+            telemetry::departure(&decision.instance, &self.departure(decision));
+        }
+        for done in &self.failed {
+            if let Outcome::Failed { class: Class::Denied, why } = &done.outcome {
+                tracing::error!(instance = %done.instance, step = done.kind, subject = done.subject, error = why, "a right is missing");
+            }
+        }
+        self.count_fates(app.clock.now());
+        self.closing.took = app.clock.now().since(began);
+        self.values.add(Metric::SliceTime, millis(self.closing.took));
+        self.closing.log();
+        if let Some(function) = app.metrics {
+            let dimensions = Dimensions { function, mode: app.policy.mode, group: None };
+            metric::print(&self.values.line(&dimensions, app.clock.now()));
+        }
     }
 
-    pub(crate) fn log(&self, app: &App, began: Timestamp, decisions: &BTreeMap<InstanceId, Decision>) {
-        let took_ms = u64::try_from(app.clock.now().since(began).as_millis()).unwrap_or(u64::MAX);
-        for decision in decisions.values() {
-            let is_over = decision.answers.iter().any(|answer| {
-                matches!(self.fates.get(&answer.message), Some(Fate::Answered(..) | Fate::DeadLettered(_) | Fate::Observed))
-            });
-            if is_over {
-                let record = self.departure(decision);
-                tracing::info!(instance = %decision.instance, record = %record, "departure record");
-            }
-        }
-        for failed in &self.failed {
-            if let Outcome::Failed { class: decision::step::Class::Denied, why } = &failed.outcome {
-                tracing::error!(instance = %failed.instance, step = failed.kind, subject = failed.subject, error = why, "not allowed: a right is missing");
-            }
-        }
-        tracing::info!(
-            messages = self.messages,
-            turns = self.turns,
-            steps_done = self.steps_done,
-            steps_failed = self.failed.len(),
-            steps_skipped = self.steps_skipped,
-            answered = self.count("answered"),
-            ignored = self.count("ignored"),
-            over = self.count("over"),
-            came_back = self.count("came_back"),
-            dead_lettered = self.count("dead_lettered"),
-            took_ms,
-            "slice"
-        );
+    fn is_over(&self, decision: &Decision) -> bool {
+        decision.answers.iter().any(|answer| {
+            matches!(
+                self.fates.get(&answer.message),
+                Some(Fate::Answered(..) | Fate::DeadLettered(_) | Fate::Observed)
+            )
+        })
     }
+
+    fn count_fates(&mut self, now: Timestamp) {
+        for (message, fate) in &self.fates {
+            match fate {
+                Fate::Answered(..) => {
+                    self.closing.answered += 1;
+                    self.values.add(Metric::HooksAnswered, 1);
+                    self.values.add(Metric::DeparturesFinished, 1);
+                    if let Some(sent) = self.sent.get(message) {
+                        self.values.add(Metric::DepartureTime, millis(now.since(*sent)));
+                    }
+                }
+                Fate::Ignored(why) => {
+                    *self.closing.ignored_by_reason.entry(why.clone()).or_default() += 1;
+                    self.values.add(Metric::SignalsIgnored, 1);
+                }
+                Fate::Over(_) | Fate::Observed => self.closing.finished += 1,
+                Fate::CameBack(at) => {
+                    self.closing.came_back += 1;
+                    let next = self.closing.next_at.map_or(*at, |other| other.min(*at));
+                    self.closing.next_at = Some(next);
+                }
+                Fate::DeadLettered(_) => {
+                    self.closing.dead_lettered += 1;
+                    self.values.add(Metric::MessagesDeadLettered, 1);
+                }
+            }
+        }
+    }
+}
+
+fn millis(time: std::time::Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
 }

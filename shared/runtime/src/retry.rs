@@ -80,9 +80,6 @@ impl<E: Classed> Classed for Failure<E> {
 /// Reads: at most three tries, each with a token of the bucket, and only while a failure is passing
 /// ([`Class::Again`], [`Class::Throttled`]) and the pause ends before the deadline. Ends with the last
 /// failure that a service was the cause of, if there was one.
-///
-/// The future is not `Send` where the call borrows (a limit of the language): a process is one future on
-/// one thread.
 pub async fn read<T, E: Classed>(
     deadline: Timestamp,
     clock: &Clock,

@@ -7,10 +7,10 @@
 //! A message that is given back costs nothing while it waits. What was received is hidden for a short time first, so that
 //! a crash costs that time and not the queue's long visibility timeout.
 
-use crate::app::{App, Queues};
+use crate::app::App;
 use crate::execute::Answered;
 use crate::message::{Arrived, BARE, Inbox, Unreadable, read};
-use crate::record::{Closing, Fate};
+use crate::record::{Fate, Ledger};
 use crate::turn::{Turn, turn};
 use cloud::sqs::Hide;
 use decision::decision::{Decision, Next};
@@ -55,7 +55,7 @@ const STORM_AFTER: Duration = Duration::from_secs(1);
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// Turns in a slice: 13 s of gaps of 20 ms would be 650; more than this many means that something is wrong.
-const TURNS_MAX: u32 = 100;
+const TURNS_MAX: usize = 100;
 
 /// Handles one invocation of a function: `payload` is an SQS batch or a bare event, `deadline` when Lambda ends it.
 /// Returns the batch response, or for a bare event the reports.
@@ -90,14 +90,14 @@ struct Slice<'a> {
     unreadable: Vec<Unreadable>,
     /// The last decision about each instance.
     decisions: BTreeMap<decision::id::InstanceId, Decision>,
-    closing: Closing,
+    ledger: Ledger,
 }
 
 impl<'a> Slice<'a> {
     fn new(app: &'a App, inbox: Inbox, began: Timestamp) -> Self {
-        let mut closing = Closing::begin(&inbox);
+        let mut ledger = Ledger::open(app, &inbox);
         for (message, reason) in &inbox.ignored {
-            closing.end(message, Fate::Ignored(reason.clone()));
+            ledger.end(message, Fate::Ignored(reason.clone()));
         }
         Self {
             app,
@@ -108,7 +108,7 @@ impl<'a> Slice<'a> {
             failed: BTreeSet::new(),
             unreadable: inbox.unreadable,
             decisions: BTreeMap::new(),
-            closing,
+            ledger,
         }
     }
 
@@ -120,12 +120,12 @@ impl<'a> Slice<'a> {
     }
 
     async fn hide(&self, messages: &[(String, Duration)]) {
-        let Some(Queues { queue, .. }) = &self.app.queues else { return };
+        let Some(queues) = &self.app.queues else { return };
         let hides: Vec<Hide> = messages.iter().filter_map(|(message, time)| self.hide_of(message, *time)).collect();
         if hides.is_empty() {
             return;
         }
-        for (message, outcome) in cloud::sqs::hide(&self.app.aws.sqs, queue, &hides).await {
+        for (message, outcome) in cloud::sqs::hide(&self.app.aws.sqs, queues.source.as_str(), &hides).await {
             if let Err(error) = outcome {
                 // It comes back when its present visibility timeout ends: late, but not lost.
                 tracing::warn!(message, error = error.why(), "visibility not changed");
@@ -155,7 +155,7 @@ impl<'a> Slice<'a> {
     /// Sends one message to the dead-letter queue with the reason; it comes back if that fails.
     async fn dead_letter(&mut self, message: &str, body: Option<String>, why: String) {
         if let (Some(queues), Some(body)) = (&self.app.queues, body) {
-            let sent = cloud::sqs::dead_letter(&self.app.aws.sqs, &queues.dead_letter, &body, &why).await;
+            let sent = cloud::sqs::dead_letter(&self.app.aws.sqs, queues.dead_letter.as_str(), &body, &why).await;
             if let Err(error) = sent {
                 tracing::error!(message, error = error.why(), reason = why, "dead letter not sent, the message stays");
                 self.failed.insert(message.to_owned());
@@ -163,17 +163,17 @@ impl<'a> Slice<'a> {
             }
         }
         tracing::error!(message, reason = why, "dead letter");
-        self.closing.end(message, Fate::DeadLettered(why));
+        self.ledger.end(message, Fate::DeadLettered(why));
     }
 
     async fn turns(&mut self, until: Timestamp) {
         let storm = self.is_storm();
-        while !self.open.is_empty() && self.closing.turns < TURNS_MAX {
+        while !self.open.is_empty() && self.ledger.turns() < TURNS_MAX {
             if self.app.clock.now() + TURN_MIN > until {
                 return;
             }
             let turn = turn(self.app, &self.open, until).await;
-            self.closing.turn(&turn);
+            self.ledger.turn(&turn, self.app.clock.now());
             self.apply(&turn).await;
             for decision in turn.decisions {
                 self.decisions.insert(decision.instance.clone(), decision);
@@ -234,7 +234,7 @@ impl<'a> Slice<'a> {
     fn finish(&mut self, message: &str, fate: Fate) {
         self.open.retain(|arrived| arrived.message != message);
         self.due.remove(message);
-        self.closing.end(message, fate);
+        self.ledger.end(message, fate);
     }
 
     /// Waits for what is due soon, or until something happens to a pod that is waited for. False when nothing is due
@@ -250,7 +250,7 @@ impl<'a> Slice<'a> {
             return false;
         }
         let wake = next.max(now + TURN_GAP);
-        let mut events: Vec<_> = vec![Box::pin(async move { self.app.clock.sleep_until(wake).await }) as std::pin::Pin<Box<dyn Future<Output = ()> + Send + '_>>];
+        let mut events: Vec<_> = vec![Box::pin(async move { self.app.clock.sleep_until(wake).await }) as std::pin::Pin<Box<dyn Future<Output = ()> + '_>>];
         for decision in self.decisions.values() {
             if let (Some(node), Some(cluster)) = (decision.report.watches(), clusters.get(&decision.instance)) {
                 events.push(Box::pin(self.pods_changed(cluster.clone(), node, wake)));
@@ -284,20 +284,22 @@ impl<'a> Slice<'a> {
             .collect();
         self.hide(&waits).await;
         for (message, wait) in waits {
-            self.closing.end(&message, Fate::CameBack(now + wait));
+            self.ledger.end(&message, Fate::CameBack(now + wait));
         }
     }
 
     fn close(self) -> Value {
-        let Self { app, began, queued, open, failed, decisions, closing, .. } = self;
-        closing.log(app, began, &decisions);
+        let Self { app, began, queued, open, failed, decisions, ledger, .. } = self;
         if queued {
-            let back: BTreeSet<&str> =
-                open.iter().map(|arrived| arrived.message.as_str()).chain(failed.iter().map(String::as_str)).collect();
+            ledger.close(app, began, &decisions);
+            let open = open.iter().map(|arrived| arrived.message.as_str());
+            let back: BTreeSet<&str> = open.chain(failed.iter().map(String::as_str)).collect();
             let failures: Vec<Value> =
                 back.into_iter().map(|message| json!({ "itemIdentifier": message })).collect();
             return json!({ "batchItemFailures": failures });
         }
-        json!({ "event": BARE, "fates": closing.fates(), "reports": closing.reports(&decisions) })
+        let answer = json!({ "event": BARE, "fates": ledger.fates(), "reports": ledger.reports(&decisions) });
+        ledger.close(app, began, &decisions);
+        answer
     }
 }

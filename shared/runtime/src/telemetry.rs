@@ -10,6 +10,7 @@ pub mod field;
 
 pub use closing::{Closing, Trigger};
 
+use decision::id::InstanceId;
 use tracing::{Span, info, info_span};
 
 /// The message of a departure record.
@@ -43,8 +44,8 @@ pub fn invocation(request_id: &str, start: Start, trigger: Trigger) -> Span {
 
 /// The departure record, as one line: everything that happened to one instance on its way out. The record is
 /// one field with JSON text, since its shape is its own.
-pub fn departure(record: &serde_json::Value) {
-    info!({ field::RECORD } = %record, "departure record");
+pub fn departure(instance: &InstanceId, record: &serde_json::Value) {
+    info!({ field::INSTANCE } = %instance, { field::RECORD } = %record, "departure record");
 }
 
 #[cfg(test)]

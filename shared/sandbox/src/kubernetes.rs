@@ -99,6 +99,8 @@ pub enum Task {
     Service(Key),
     /// A budget counts its pods.
     Budget(Key),
+    /// A budget gives up waiting for a granted eviction that never happened.
+    GiveUp(Key),
     /// The scheduler looks for room.
     Schedule,
     /// The node controller ties taints to the node's state.
@@ -211,7 +213,7 @@ fn perform(world: &mut World, task: &Task) {
     match task {
         Task::Workload(id) => owner::reconcile(world, id),
         Task::Service(key) => service::reconcile(world, key),
-        Task::Budget(key) => budget::reconcile(world, key),
+        Task::Budget(key) | Task::GiveUp(key) => budget::reconcile(world, key),
         Task::Schedule => scheduler::schedule(world),
         Task::Taints(node) => taint::reconcile(world, node),
     }

@@ -8,7 +8,7 @@
 //! Between two world events all of this is constant, so a route is a handful of flows with a rate each,
 //! and counting is arithmetic ([`meter`]). Flows are worked out anew only after something changed:
 //! whoever changes what a path depends on (endpoints, what listens, hosts) calls [`Traffic::touch`].
-//! Changes of a target group's routes and of the cluster's resource version are noticed without it.
+//! Changes of a load balancer's routes are noticed by [`Elb::version`].
 
 mod flow;
 mod meter;
@@ -75,7 +75,7 @@ pub struct Traffic {
     /// When a new request last went through an instance.
     last_through: BTreeMap<Arc<str>, Millis>,
     touched: bool,
-    seen: (u64, u64),
+    seen: u64,
     counted_to: Millis,
 }
 
@@ -131,6 +131,10 @@ impl Traffic {
     /// Whether a health check of this target passes: its node is up, and what the request would be
     /// forwarded to listens. A port that no route uses answers while the host is up.
     pub fn target_answers(world: &World, instance: &str, port: u16) -> bool {
+        if !instance.starts_with("i-") {
+            // The address of a pod: no route leads to one.
+            return true;
+        }
         if !world.aws.ec2.is_up(instance) {
             return false;
         }
@@ -160,7 +164,7 @@ impl Traffic {
 
     /// Works the flows out anew if anything changed since, and cuts what was in flight on what died.
     pub(crate) fn look(world: &mut World) {
-        let seen = (world.aws.elb.version, world.kubernetes.resource_version());
+        let seen = world.aws.elb.version;
         if world.traffic.routes.is_empty() || (!world.traffic.touched && world.traffic.seen == seen) {
             return;
         }

@@ -16,10 +16,10 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 /// One read through the retry loop and its bucket.
-async fn read<T, F: Future<Output = Result<T, CloudError>>>(
+async fn read<T>(
     round: Round<'_>,
     bucket: &Bucket,
-    call: impl Fn() -> F,
+    call: impl AsyncFn() -> Result<T, CloudError>,
 ) -> Read<T> {
     retry::read(round.until, &round.app.clock, Some(bucket), call)
         .await

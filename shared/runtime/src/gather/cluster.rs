@@ -11,12 +11,12 @@ use decision::snapshot::{Read, Snapshot, Unread};
 type Tried<T> = Result<T, Failure<ClusterError>>;
 
 /// One read through the retry loop; what it says about the way to the cluster goes to the breaker.
-async fn read<T, F: Future<Output = Result<T, ClusterError>>>(
+async fn read<T>(
     round: Round<'_>,
     cluster: &ClusterName,
-    call: impl Fn() -> F,
+    call: impl AsyncFn() -> Result<T, ClusterError>,
 ) -> Tried<T> {
-    let noted = || async {
+    let noted = async || {
         let answer = call().await;
         round.app.note_reach(cluster, &answer);
         answer

@@ -4,9 +4,10 @@ use super::field;
 use crate::metric::mode_name;
 use decision::policy::Mode;
 use decision::time::Timestamp;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::time::Duration;
-use tracing::{field::display, info};
+use tracing::info;
 
 /// What an invocation began with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +21,18 @@ pub enum Trigger {
 }
 
 impl Trigger {
+    /// What this payload is, as far as logs tell it; what is to be done with it is read elsewhere.
+    pub fn of(payload: &Value) -> Self {
+        let text = |key: &str| payload.get(key).and_then(Value::as_str);
+        if payload.get("Records").is_some_and(Value::is_array) {
+            Self::Queue
+        } else if text("detail-type") == Some("Scheduled Event") {
+            Self::Schedule
+        } else {
+            Self::Bare
+        }
+    }
+
     /// Its name in logs.
     pub const fn name(self) -> &'static str {
         match self {
@@ -44,6 +57,8 @@ pub struct Closing {
     pub turns: usize,
     /// Steps that were done.
     pub steps_done: usize,
+    /// Steps that were not tried: mode `observe`, too old, no time left.
+    pub steps_skipped: usize,
     /// Steps that failed.
     pub steps_failed: usize,
     /// Verdicts and withdrawals that wait for something, in the last turn.
@@ -52,7 +67,7 @@ pub struct Closing {
     pub answered: usize,
     /// Messages that were given back.
     pub came_back: usize,
-    /// Messages with nothing left to do.
+    /// Messages with nothing left to do: no longer true, or only observed.
     pub finished: usize,
     /// Messages that went to the dead-letter queue.
     pub dead_lettered: usize,
@@ -76,6 +91,7 @@ impl Closing {
             messages,
             turns: 0,
             steps_done: 0,
+            steps_skipped: 0,
             steps_failed: 0,
             held: 0,
             answered: 0,
@@ -102,6 +118,7 @@ impl Closing {
             { field::MESSAGES } = self.messages,
             { field::TURNS } = self.turns,
             { field::STEPS_DONE } = self.steps_done,
+            { field::STEPS_SKIPPED } = self.steps_skipped,
             { field::STEPS_FAILED } = self.steps_failed,
             { field::HELD } = self.held,
             { field::ANSWERED } = self.answered,
@@ -110,7 +127,7 @@ impl Closing {
             { field::DEAD_LETTERED } = self.dead_lettered,
             { field::IGNORED } = self.ignored(),
             { field::IGNORED_BY_REASON } = self.reasons(),
-            { field::NEXT_AT } = self.next_at.map(display),
+            { field::NEXT_AT } = self.next_at.map(tracing::field::display),
             { field::TOOK_MS } = took_ms,
             "slice closed"
         );

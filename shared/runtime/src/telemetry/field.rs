@@ -41,7 +41,7 @@ fields! {
     IGNORED_BY_REASON = "ignored_by_reason",
     /// An instance.
     INSTANCE = "instance",
-    /// A message of the queue.
+    /// A message of the queue. Never `message`: that is the line's own text.
     MESSAGE_ID = "message_id",
     /// Messages in the invocation.
     MESSAGES = "messages",
@@ -53,10 +53,12 @@ fields! {
     NODE = "node",
     /// A pod, `namespace/name`.
     POD = "pod",
-    /// Time left until a deadline.
-    REMAINING_MS = "remaining_ms",
+    /// Why something is so, in words.
+    REASON = "reason",
     /// A departure record, JSON.
     RECORD = "record",
+    /// Time left until a deadline.
+    REMAINING_MS = "remaining_ms",
     /// Lambda's id of the invocation.
     REQUEST_ID = "request_id",
     /// One effect.
@@ -65,6 +67,10 @@ fields! {
     STEPS_DONE = "steps_done",
     /// Steps failed.
     STEPS_FAILED = "steps_failed",
+    /// Steps not tried.
+    STEPS_SKIPPED = "steps_skipped",
+    /// What a step was done to.
+    SUBJECT = "subject",
     /// How long it took.
     TOOK_MS = "took_ms",
     /// What the invocation began with.

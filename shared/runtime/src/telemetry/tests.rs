@@ -38,10 +38,15 @@ fn lines(log: impl FnOnce()) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+fn instance() -> InstanceId {
+    "i-0123456789abcdef0".parse().unwrap()
+}
+
 fn closing() -> Closing {
     Closing {
         turns: 2,
         steps_done: 9,
+        steps_skipped: 5,
         steps_failed: 1,
         held: 3,
         answered: 1,
@@ -68,6 +73,7 @@ fn the_closing_line_holds_the_whole_outcome() {
             "messages": 10,
             "turns": 2,
             "steps_done": 9,
+            "steps_skipped": 5,
             "steps_failed": 1,
             "held": 3,
             "answered": 1,
@@ -97,7 +103,7 @@ fn what_is_not_there_is_not_in_the_line() {
 fn a_line_within_an_invocation_carries_its_fields() {
     let written = lines(|| {
         let span = invocation("8f5a2e1c", Start::Cold, Trigger::Queue);
-        span.in_scope(|| departure(&json!({ "instance": "i-0abc", "forced": 0 })));
+        span.in_scope(|| departure(&instance(), &json!({ "stage": "over", "forced": 0 })));
     });
     let span = json!({
         "name": "invocation",
@@ -109,7 +115,8 @@ fn a_line_within_an_invocation_carries_its_fields() {
         "level": "INFO",
         "fields": {
             "message": DEPARTURE_RECORD,
-            "record": r#"{"forced":0,"instance":"i-0abc"}"#,
+            "instance": "i-0123456789abcdef0",
+            "record": r#"{"forced":0,"stage":"over"}"#,
         },
         "span": span,
         "spans": [span],
@@ -118,10 +125,28 @@ fn a_line_within_an_invocation_carries_its_fields() {
 }
 
 #[test]
+fn what_woke_us_is_told_by_the_payloads_form() {
+    let rows = [
+        (json!({ "Records": [] }), "queue"),
+        (json!({ "source": "aws.events", "detail-type": "Scheduled Event" }), "schedule"),
+        (
+            json!({ "source": "aws.ec2", "detail-type": "EC2 Spot Instance Interruption Warning" }),
+            "bare",
+        ),
+        (json!({ "Records": "none" }), "bare"),
+        (json!(["Records"]), "bare"),
+        (Value::Null, "bare"),
+    ];
+    for (payload, name) in rows {
+        assert_eq!(Trigger::of(&payload).name(), name, "{payload}");
+    }
+}
+
+#[test]
 fn the_messages_are_the_constants() {
     let written = lines(|| {
         closing().log();
-        departure(&Value::Null);
+        departure(&instance(), &Value::Null);
     });
     assert_eq!(written[0]["fields"]["message"], Closing::MESSAGE);
     assert_eq!(written[1]["fields"]["message"], DEPARTURE_RECORD);

@@ -8,7 +8,7 @@ use crate::kubernetes::object::{self, Key, Object, Part};
 use crate::kubernetes::selector::Selector;
 use crate::kubernetes::store::uid;
 use crate::kubernetes::workload::{Amount, Budget, Limit, UnhealthyPods};
-use crate::kubernetes::{Kubernetes, news, pod};
+use crate::kubernetes::{Kubernetes, Task, news, plan, pod};
 use crate::world::{Millis, World};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -132,6 +132,8 @@ pub(super) fn take(world: &mut World, budget: &Object, pod: &str) {
             budget.set_condition(now, "DisruptionAllowed", "False", ("InsufficientPods", ""));
         }
     });
+    // A second more, since the time of the grant is written in whole seconds.
+    plan(world, DISRUPTED_MS + 1_000, Task::GiveUp(budget.key()));
 }
 
 /// The pods with a granted eviction that have not begun to terminate.

@@ -39,7 +39,7 @@ fn delay(world: &mut World, task: &Task) -> i64 {
     match task {
         Task::Workload(_) => world.lag(|lags| lags.owner),
         Task::Service(_) => world.lag(|lags| lags.endpoint_slice),
-        Task::Budget(_) => world.lag(|lags| lags.budget),
+        Task::Budget(_) | Task::GiveUp(_) => world.lag(|lags| lags.budget),
         Task::Schedule => world.lag(|lags| lags.scheduler),
         Task::Taints(_) => world.lag(|lags| lags.taint),
     }

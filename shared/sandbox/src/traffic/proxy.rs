@@ -1,7 +1,7 @@
 //! Each node's kube-proxy: its own copy of every followed Service's endpoints, which lags.
 //!
 //! A change reaches each node 0.3 to 1.5 s later, by chance; a later change that came sooner is not
-//! undone by an earlier one. A kube-proxy starts with its node and is lost with its host.
+//! undone by an earlier one. A kube-proxy starts when its kubelet has joined and is lost with its host.
 
 use super::TrafficEvent;
 use crate::kubernetes::Endpoint;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 /// From a change of an EndpointSlice to a node's rules: about one second.
 const LAG_MS: std::ops::RangeInclusive<Millis> = 300..=1_500;
 
-/// From a node's registration (or its host's return) to the first rules of its kube-proxy.
+/// From a node's registration to the first rules of its kube-proxy.
 const START_MS: std::ops::RangeInclusive<Millis> = 1_000..=4_000;
 
 /// A Service's endpoints on their way to one node.
@@ -98,11 +98,8 @@ impl Proxies {
         self.views.retain(|instance, _| world.aws.ec2.is_up(instance));
         let up = world.aws.ec2.instances.values().filter(|instance| instance.up);
         let new = up.map(|instance| &instance.id).filter(|id| !self.views.contains_key(id.as_str()));
-        let registered = |id: &&String| {
-            let node = world.kubernetes.node_of_instance(id);
-            node.is_some_and(|node| world.kubernetes.node(node).is_some())
-        };
-        new.filter(registered).map(|id| Arc::from(id.as_str())).collect()
+        let node = |id: &&String| world.kubernetes.node_of_instance(id).is_some();
+        new.filter(node).map(|id| Arc::from(id.as_str())).collect()
     }
 }
 
@@ -124,7 +121,11 @@ pub(super) fn follow_up(world: &mut World) {
 }
 
 fn send(world: &mut World, proxies: &Proxies, instance: &Arc<str>, services: &BTreeSet<usize>) {
-    let starts = if proxies.views.contains_key(instance) { 0 } else { world.rng.i64(START_MS) };
+    let starts = if proxies.views.contains_key(instance) {
+        0
+    } else {
+        world.kubernetes.template.join_ms + world.rng.i64(START_MS)
+    };
     for service in services {
         let arrival = Arrival {
             instance: instance.clone(),

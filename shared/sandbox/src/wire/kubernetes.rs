@@ -5,7 +5,7 @@
 
 use super::{Answer, ConnectionReset, Passage};
 use crate::fault::{Fault, Wire};
-use crate::kubernetes::{self, Request};
+use crate::kubernetes::{self, Request, Response};
 use crate::world::{Millis, Sandbox, World};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -55,24 +55,30 @@ impl KubernetesWire {
             write,
         };
         let mut held = 0;
+        let mut open = None;
         let effect = |world: &mut World, _: Option<Fault>| {
-            if watch {
-                passage.log(world, 200);
-                return Answer::json(200, Vec::new());
+            if !watch {
+                let response = kubernetes::serve(world, self.process, &request);
+                held = kubernetes::held_ms(&request, &response);
+                return Answer::json(response.status, response.body);
             }
-            let response = kubernetes::serve(world, self.process, &request);
-            held = kubernetes::held_ms(&request, &response);
-            Answer::json(response.status, response.body)
+            let watch = Watch::new(&self.sandbox, world, &request);
+            let answer = watch.as_ref().map_or_else(
+                |refusal| Answer::json(refusal.status, refusal.body.clone()),
+                |_| Answer::json(200, Vec::new()),
+            );
+            passage.log(world, answer.status);
+            open = watch.ok();
+            answer
         };
         let mut answer = passage.pass(effect, refusal).await?;
         passage.wait(held).await;
-        if !watch || answer.status != 200 {
-            let body = Full::new(Bytes::from(std::mem::take(&mut answer.body)));
-            let body = body.map_err(|never| match never {});
-            return respond(answer, body.boxed_unsync());
-        }
-        let lines = Watch::new(self.sandbox, passage.operation, request).lines();
-        let body = StreamBody::new(lines).boxed_unsync();
+        let body = match open {
+            Some(watch) => StreamBody::new(watch.lines()).boxed_unsync(),
+            None => Full::new(Bytes::from(std::mem::take(&mut answer.body)))
+                .map_err(|never| match never {})
+                .boxed_unsync(),
+        };
         respond(answer, body)
     }
 }
@@ -107,12 +113,37 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(sandbox: Sandbox, operation: String, request: Request) -> Self {
+    /// Opens a watch, unless the caller may not have it.
+    fn new(sandbox: &Sandbox, world: &mut World, request: &Request) -> Result<Self, Response> {
         let number = |name: &str| request.query.get(name).and_then(|value| value.parse().ok());
-        let seen = number("resourceVersion").unwrap_or(0);
         let seconds = number("timeoutSeconds").map_or(WATCH_SECONDS, u64::cast_signed);
-        let until = sandbox.now() + seconds * 1000;
-        Self { sandbox, operation, request, seen, until, ready: VecDeque::new(), over: false }
+        let mut watch = Self {
+            sandbox: sandbox.clone(),
+            operation: kubernetes::operation(request),
+            request: request.clone(),
+            seen: number("resourceVersion").unwrap_or(0),
+            until: world.now + seconds * 1000,
+            ready: VecDeque::new(),
+            over: false,
+        };
+        watch.read(world)?;
+        Ok(watch)
+    }
+
+    /// Takes what happened since it last read. A history that begins later ends the watch with an event.
+    fn read(&mut self, world: &mut World) -> Result<(), Response> {
+        match kubernetes::watch_since(world, &self.request, self.seen) {
+            Ok(lines) => {
+                self.ready.extend(lines);
+                self.seen = world.kubernetes.resource_version();
+            }
+            Err(gone) if gone.status == 410 => {
+                self.ready.push_back(error_line(&gone.body));
+                self.over = true;
+            }
+            Err(refusal) => return Err(refusal),
+        }
+        Ok(())
     }
 
     fn lines(self) -> impl Stream<Item = Result<Frame<Bytes>, ConnectionReset>> + Send {
@@ -143,7 +174,8 @@ impl Watch {
 
     /// Reads what happened since it last looked, and says when to look again.
     fn look(&mut self) -> Result<Millis, ConnectionReset> {
-        let mut world = self.sandbox.world();
+        let sandbox = self.sandbox.clone();
+        let mut world = sandbox.world();
         let outage = world.faults.outage(world.now, Wire::Kubernetes, &self.operation);
         match outage.map(|window| (window.fault, window.to)) {
             Some((Fault::ResetBefore | Fault::ResetAfter, _)) => return Err(ConnectionReset),
@@ -152,18 +184,8 @@ impl Watch {
             }
             _ => {}
         }
-        if self.seen != 0 && self.seen == world.kubernetes.resource_version() {
-            return Ok(self.again_at(&world));
-        }
-        match kubernetes::watch_since(&mut world, &self.request, self.seen) {
-            Ok(lines) => {
-                self.ready.extend(lines);
-                self.seen = world.kubernetes.resource_version();
-            }
-            Err(response) => {
-                self.ready.push_back(error_line(&response.body));
-                self.over = true;
-            }
+        if self.seen != world.kubernetes.resource_version() {
+            self.read(&mut world).map_err(|_| ConnectionReset)?;
         }
         Ok(self.again_at(&world))
     }
