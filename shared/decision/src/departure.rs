@@ -65,6 +65,11 @@ impl<'a> Case<'a> {
         look(self.now(), self.since, self.heartbeat)
     }
 
+    /// The longest wait that the hooks' heartbeats leave.
+    pub(crate) fn in_time(&self) -> Timestamp {
+        self.heartbeat.map_or(self.now() + Duration::from_secs(60), |heartbeat| self.now() + heartbeat / 3)
+    }
+
     /// Whether AWS has accepted a heartbeat for each signal, or nothing will be written anyway.
     pub(crate) fn is_proven(&self) -> bool {
         self.policy.mode == Mode::Observe

@@ -57,6 +57,10 @@ pub const BLOCKED_REPORT_EVERY: Duration = Duration::from_secs(300);
 /// A drain that has not moved for this long is blocked rather than slow.
 pub const BLOCKED_AFTER: Duration = Duration::from_secs(60);
 
+/// How often an empty node is looked at while only its load balancers still need it: nothing but a person's order can
+/// shorten that wait. Half: twice the calls for nothing. Twice: an order is heard half a minute late.
+pub const SETTLING_LOOK: Duration = Duration::from_secs(15);
+
 /// The shortest heartbeat timeout that is supported; below it a crash can cost more than half of the timeout.
 pub const HEARTBEAT_SUPPORTED_MIN: Duration = Duration::from_secs(120);
 

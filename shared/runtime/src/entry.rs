@@ -38,7 +38,9 @@ pub async fn run(function: Function) -> Result<(), EntryError> {
             if event.payload.get("Records").is_some() { Trigger::Queue } else { Trigger::Bare };
         let span = telemetry::invocation(&event.context.request_id, start, trigger);
         let deadline = i64::try_from(event.context.deadline).unwrap_or(i64::MAX);
-        let answer = handle(app, event.payload, Timestamp::from_millis(deadline)).instrument(span).await;
+        // Boxed: the compiler gives up on a future that nests this deep.
+        let slice = Box::pin(handle(app, event.payload, Timestamp::from_millis(deadline)));
+        let answer = slice.instrument(span).await;
         Ok::<Value, std::convert::Infallible>(answer)
     });
     lambda_runtime::run(handler).await.map_err(EntryError::Runtime)

@@ -2,7 +2,7 @@
 //!
 //! Lambda's log stream carries them; CloudWatch turns each `_aws` object that it finds there into metrics.
 //! Names, units and dimensions are closed sets, so that no pod or instance name can become a dimension
-//! (each combination is billed as a metric of its own). [`line`](Values::line) is pure, [`print`] is the
+//! (each combination is billed as a metric of its own). [`line`](Values::line) is pure, [`print()`] is the
 //! one place that writes to standard output.
 
 use decision::id::AsgName;

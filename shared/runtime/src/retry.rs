@@ -197,10 +197,9 @@ mod tests {
         assert_eq!(end_ms, row.end_ms, "{}: when it ended", row.name);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_read_is_tried_while_its_failure_is_passing_and_there_is_time() {
+    fn rows() -> [Row; 7] {
         const ASKED: Class = Class::Throttled(Some(Duration::from_secs(1)));
-        let rows = [
+        [
             Row {
                 name: "at once",
                 answers: &[Ok(7)],
@@ -257,8 +256,12 @@ mod tests {
                 tries_ms: &[0],
                 end_ms: 0,
             },
-        ];
-        for row in rows {
+        ]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_is_tried_while_its_failure_is_passing_and_there_is_time() {
+        for row in rows() {
             let clock = Clock::starting(Timestamp::EPOCH);
             let tries = Mutex::new(Vec::new());
             let deadline = Timestamp::from_millis(row.deadline_ms);

@@ -120,7 +120,7 @@ pub struct Window {
 }
 
 /// Everything that may go wrong in one world. The default: nothing.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Faults {
     /// By chance.
     pub chances: Vec<Chance>,

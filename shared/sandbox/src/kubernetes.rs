@@ -21,6 +21,7 @@ mod eviction;
 pub mod kind;
 mod kubelet;
 pub mod lag;
+mod lifecycle;
 mod news;
 pub mod node;
 pub mod object;
@@ -82,7 +83,7 @@ pub enum KubernetesEvent {
         /// The node's beat when this was planned; another one makes it void.
         beat: u32,
         /// What happens.
-        act: node::Act,
+        act: lifecycle::Act,
     },
     /// A volume is off its node.
     Detached(Key),
@@ -142,7 +143,7 @@ impl Kubernetes {
                 perform(world, &task);
             }
             KubernetesEvent::Kubelet { uid, round, act } => kubelet::act(world, &uid, round, act),
-            KubernetesEvent::Node { name, beat, act } => node::act(world, &name, beat, act),
+            KubernetesEvent::Node { name, beat, act } => lifecycle::act(world, &name, beat, act),
             KubernetesEvent::Detached(key) => volume::detached(world, &key),
             KubernetesEvent::Other => scenario::other_party(world),
         }

@@ -7,6 +7,7 @@ use crate::aws::{Aws, AwsEvent};
 use crate::fault::Faults;
 use crate::kubernetes::{Kubernetes, KubernetesEvent};
 use crate::lambda::Process;
+use crate::scenario::{Registrar, ScenarioEvent};
 use crate::traffic::{Traffic, TrafficEvent};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -28,6 +29,8 @@ pub enum Event {
     Kubernetes(KubernetesEvent),
     /// To the paths of requests: a load balancer or a kube-proxy catches up.
     Traffic(TrafficEvent),
+    /// What the scenario planned.
+    Scenario(ScenarioEvent),
 }
 
 /// One call that reached the world, for budgets, silence and the audit of rights.
@@ -64,6 +67,8 @@ pub struct World {
     pub faults: Faults,
     /// All calls in order.
     pub calls: Vec<Call>,
+    /// Who registers instances in target groups of their own accord.
+    pub registrars: Vec<Registrar>,
     /// What happened, in words, for the demo's timeline.
     pub story: Vec<(Millis, String)>,
     /// The processes that Lambda made, by number.
@@ -119,6 +124,10 @@ impl World {
                 }
                 Event::Kubernetes(event) => Kubernetes::happen(self, event),
                 Event::Traffic(event) => Traffic::happen(self, event),
+                Event::Scenario(event) => {
+                    self.remember_aws();
+                    ScenarioEvent::happen(self, event);
+                }
             }
         }
         if to > self.now {
@@ -176,6 +185,7 @@ impl Sandbox {
             traffic: Traffic::default(),
             faults: Faults::default(),
             calls: Vec::new(),
+            registrars: Vec::new(),
             story: Vec::new(),
             processes: BTreeMap::new(),
             invocations: 0,

@@ -7,7 +7,7 @@ use crate::budget::{NodeOrder, node_order};
 use crate::decision::Course;
 use crate::id::InstanceId;
 use crate::judge::{Bench, Path, judge};
-use crate::limits::{BLOCKED_AFTER, BLOCKED_REPORT_EVERY, RECORD_FRESH, REMOVALS_AT_ONCE_MAX};
+use crate::limits::{BLOCKED_AFTER, BLOCKED_REPORT_EVERY, RECORD_FRESH, REMOVALS_AT_ONCE_MAX, SETTLING_LOOK};
 use crate::policy::Mode;
 use crate::report::{Report, Stage};
 use crate::snapshot::aws::TargetGroup;
@@ -253,7 +253,7 @@ fn emptied(
     }
     if let Some(until) = withdrawal.stays_until {
         report.stage = Stage::Settling(until);
-        return last_or(case, steps, report, until.min(case.look()).max(case.now()));
+        return last_or(case, steps, report, until.min(case.now() + SETTLING_LOOK).min(case.in_time()));
     }
     report.stage = Stage::Drained;
     case.done(steps, report, "drained: pods, registrations and volumes are gone".into())

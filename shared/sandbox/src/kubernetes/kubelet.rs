@@ -118,14 +118,13 @@ pub(super) fn act(world: &mut World, uid: &Arc<str>, round: u32, act: Act) {
     let alive = kubelet_alive(world, run.node.as_deref());
     match act {
         Act::StopListening => stop_listening(world, uid),
-        Act::Exit => stopped(world, uid, 0),
+        Act::Exit | Act::Finish => stopped(world, uid, 0),
         Act::Kill => stopped(world, uid, 137),
         // The rest is the kubelet's own to do.
         _ if !alive => {}
         Act::Start => start(world, uid),
         Act::Run => run_containers(world, uid),
         Act::Ready => become_ready(world, uid),
-        Act::Finish => stopped(world, uid, 0),
         Act::Terminate(grace) => terminate(world, uid, grace),
         Act::Remove => remove(world, uid),
         Act::Mirror => mirror(world, uid),
@@ -170,7 +169,7 @@ pub(super) fn resume(world: &mut World, node: &str) {
             }
             (Stage::Running | Stage::Stopping, None) => outlive(world, &uid),
             (Stage::Dead | Stage::Waiting | Stage::Starting, Some(None)) => restart(world, &uid),
-            (Stage::Running | Stage::Stopping, Some(None)) => {}
+            (Stage::Running | Stage::Stopping, Some(None)) => hear(world, &uid, Act::Ready),
             (Stage::Ended, Some(_)) => report_end(world, &uid),
             (_, Some(Some(_))) => stopped(world, &uid, 137),
             (_, None) => drop(world.kubernetes.pods.remove(&uid)),
@@ -307,7 +306,7 @@ fn become_ready(world: &mut World, uid: &Arc<str>) {
     let now = world.now;
     let Some(run) = world.kubernetes.pods.get_mut(uid) else { return };
     let broken = world.kubernetes.workloads.get(&run.workload).is_some_and(|state| state.broken);
-    if run.stage != Stage::Running || broken {
+    if run.stage != Stage::Running || run.listening || broken {
         return;
     }
     run.listening = true;

@@ -1,16 +1,13 @@
-//! Nodes: how they register, turn Ready, fall silent and go.
+//! Nodes: what they look like, and what is done to them from outside: by EC2, by people, by faults.
 //!
-//! ```text
-//!   instance runs ─join─> registered, not Ready ─ready─> Ready
-//!        host gone ─────> silent ─40 s─> Unknown, unreachable taints ─5 min─> its pods are deleted
-//!                              └──────── terminated: node and pods removed by the cloud controller
-//! ```
+//! What follows by itself is in `lifecycle`.
 
 use crate::kubernetes::kind::Kind;
+use crate::kubernetes::lifecycle::{self, Act};
 use crate::kubernetes::object::{self, Object, Part};
 use crate::kubernetes::store::uid;
-use crate::kubernetes::{Kubernetes, KubernetesEvent, delete, kubelet, news, pod, rule, taint};
-use crate::world::{Event, Millis, World};
+use crate::kubernetes::{Kubernetes, kubelet, news, rule, taint};
+use crate::world::{Millis, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -126,23 +123,6 @@ impl Default for NodeTemplate {
     }
 }
 
-/// What happens to a node next.
-#[derive(Clone, Debug)]
-pub enum Act {
-    /// Its kubelet registers, or reports again after a boot.
-    Join,
-    /// It is Ready.
-    Ready,
-    /// A startup taint's reason is gone.
-    Untaint(String),
-    /// It has not been heard of for too long.
-    Silent,
-    /// Its pods have tolerated that long enough.
-    Expel,
-    /// The cloud controller removes it.
-    Gone,
-}
-
 /// What really is the matter with a node.
 #[derive(Debug)]
 pub(super) struct State {
@@ -154,10 +134,10 @@ pub(super) struct State {
     pub(super) foreign_cordon: bool,
     /// Whether it is labelled out of load balancers, and not by a caller.
     pub(super) foreign_exclusion: bool,
-    spec: NodeSpec,
+    pub(super) spec: NodeSpec,
+    pub(super) beat: u32,
+    pub(super) stop: Option<Stop>,
     boot: u32,
-    beat: u32,
-    stop: Option<Stop>,
 }
 
 impl Kubernetes {
@@ -166,7 +146,7 @@ impl Kubernetes {
         let name: Arc<str> = spec.name.as_str().into();
         admit(world, spec, 1);
         register(world, &name, &[]);
-        report(world, &name, "True");
+        lifecycle::report_ready(world, &name);
         if let Some(state) = world.kubernetes.nodes.get_mut(&name) {
             state.alive = true;
         }
@@ -186,13 +166,12 @@ impl Kubernetes {
         match world.kubernetes.nodes.get_mut(&name) {
             Some(state) => {
                 state.up = true;
-                state.beat += 1;
                 state.boot = birth.boot;
                 state.stop = None;
             }
             None => admit(world, spec, birth.boot),
         }
-        after(world, &name, join_ms, Act::Join);
+        lifecycle::after(world, &name, join_ms, Act::Join);
         world.traffic.touch();
     }
 
@@ -204,9 +183,9 @@ impl Kubernetes {
         state.beat += 1;
         kubelet::host_gone(world, &name);
         let (silent, gone) = (world.kubernetes.lags.node_monitor, world.kubernetes.lags.node_gone);
-        after(world, &name, silent, Act::Silent);
+        lifecycle::after(world, &name, silent, Act::Silent);
         if stop == Stop::Terminated {
-            after(world, &name, gone, Act::Gone);
+            lifecycle::after(world, &name, gone, Act::Gone);
         }
     }
 
@@ -217,7 +196,7 @@ impl Kubernetes {
         state.alive = false;
         state.beat += 1;
         let silent = world.kubernetes.lags.node_monitor;
-        after(world, &name, silent, Act::Silent);
+        lifecycle::after(world, &name, silent, Act::Silent);
     }
 
     /// The kubelet is back.
@@ -228,7 +207,7 @@ impl Kubernetes {
         };
         state.alive = true;
         state.beat += 1;
-        report(world, &name, "True");
+        lifecycle::report_ready(world, &name);
         kubelet::resume(world, &name);
         news::spread(world);
     }
@@ -275,34 +254,10 @@ pub enum Cordon {
     Off,
 }
 
-/// Does what was planned, unless the node's beat is another one by now.
-pub(super) fn act(world: &mut World, name: &Arc<str>, beat: u32, act: Act) {
-    if world.kubernetes.nodes.get(name).is_none_or(|state| state.beat != beat) {
-        return;
-    }
-    match act {
-        Act::Join => join(world, name),
-        Act::Ready => report(world, name, "True"),
-        Act::Untaint(key) => {
-            let node = object::key("", name);
-            world.kubernetes.store.update(Kind::Node, &node, |node| taint::remove(node, &key));
-        }
-        Act::Silent => silent(world, name),
-        Act::Expel => expel(world, name),
-        Act::Gone => gone(world, name),
-    }
-}
-
 /// `10.0.3.41` for `ip-10-0-3-41.eu-west-1.compute.internal`.
 pub(super) fn address(name: &str) -> String {
     let first = name.split('.').next().unwrap_or_default();
     first.trim_start_matches("ip-").replace('-', ".")
-}
-
-fn after(world: &mut World, name: &Arc<str>, delay: Millis, act: Act) {
-    let Some(state) = world.kubernetes.nodes.get(name) else { return };
-    let event = KubernetesEvent::Node { name: name.clone(), beat: state.beat, act };
-    world.after(delay, Event::Kubernetes(event));
 }
 
 fn admit(world: &mut World, spec: NodeSpec, boot: u32) {
@@ -322,7 +277,7 @@ fn admit(world: &mut World, spec: NodeSpec, boot: u32) {
 }
 
 /// The kubelet creates its node, as not Ready.
-fn register(world: &mut World, name: &Arc<str>, startup: &[Taint]) {
+pub(super) fn register(world: &mut World, name: &Arc<str>, startup: &[Taint]) {
     let now = world.now;
     let node_uid = uid(&mut world.rng);
     let Some(state) = world.kubernetes.nodes.get(name) else { return };
@@ -352,7 +307,7 @@ fn register(world: &mut World, name: &Arc<str>, startup: &[Taint]) {
     for kind in ["MemoryPressure", "DiskPressure", "PIDPressure"] {
         node.set_condition(now, kind, "False", ("KubeletHasSufficient", ""));
     }
-    not_ready(&mut node, now);
+    lifecycle::not_ready(&mut node, now);
     world.kubernetes.store.put(node);
 }
 
@@ -372,133 +327,7 @@ fn labels(spec: &NodeSpec) -> BTreeMap<String, String> {
     labels
 }
 
-fn boot_id(state: &State) -> String {
+/// Another one after each boot.
+pub(super) fn boot_id(state: &State) -> String {
     format!("{}-boot-{}", state.spec.instance, state.boot)
-}
-
-fn not_ready(node: &mut Object, now: Millis) {
-    let why = ("KubeletNotReady", "container runtime network not ready");
-    node.set_condition(now, "Ready", "False", why);
-    taint::add(node, json!({"key": taint::NOT_READY, "effect": "NoSchedule"}));
-}
-
-/// The kubelet registers its node, or reports after a boot that it is not Ready yet.
-fn join(world: &mut World, name: &Arc<str>) {
-    let now = world.now;
-    let key = object::key("", name);
-    let template = world.kubernetes.template.clone();
-    if let Some(state) = world.kubernetes.nodes.get_mut(name) {
-        state.alive = true;
-    }
-    if world.kubernetes.store.get(Kind::Node, &key).is_none() {
-        let startup: Vec<Taint> =
-            template.startup_taints.iter().map(|(taint, _)| taint.clone()).collect();
-        register(world, name, &startup);
-        for (taint, stays) in template.startup_taints {
-            after(world, name, stays, Act::Untaint(taint.key));
-        }
-    } else if let Some(state) = world.kubernetes.nodes.get(name) {
-        let boot = boot_id(state);
-        world.kubernetes.store.update(Kind::Node, &key, |node| {
-            node.status.edit()["nodeInfo"]["bootID"] = boot.into();
-            for key in [taint::UNREACHABLE, taint::SHUTDOWN] {
-                taint::remove(node, key);
-            }
-            not_ready(node, now);
-        });
-        kubelet::resume(world, name);
-    }
-    after(world, name, template.ready_ms, Act::Ready);
-}
-
-/// The node's Ready condition, and the taints that follow from it.
-fn report(world: &mut World, name: &Arc<str>, ready: &str) {
-    let now = world.now;
-    let key = object::key("", name);
-    world.kubernetes.store.update(Kind::Node, &key, |node| {
-        let why = ("KubeletReady", "kubelet is posting ready status");
-        node.set_condition(now, "Ready", ready, why);
-        for kind in ["MemoryPressure", "DiskPressure", "PIDPressure"] {
-            node.set_condition(now, kind, "False", ("KubeletHasSufficient", ""));
-        }
-        for key in [taint::NOT_READY, taint::UNREACHABLE, taint::SHUTDOWN] {
-            taint::remove(node, key);
-        }
-    });
-}
-
-/// The node controller has not heard of the node for 40 s: Unknown, the taints, its pods not Ready.
-fn silent(world: &mut World, name: &Arc<str>) {
-    let now = world.now;
-    let key = object::key("", name);
-    let stopped =
-        world.kubernetes.nodes.get(name).is_some_and(|state| state.stop == Some(Stop::Stopped));
-    let known = world.kubernetes.store.update(Kind::Node, &key, |node| {
-        for kind in ["Ready", "MemoryPressure", "DiskPressure", "PIDPressure"] {
-            let why = ("NodeStatusUnknown", "Kubelet stopped posting node status.");
-            node.set_condition(now, kind, "Unknown", why);
-        }
-        taint::remove(node, taint::NOT_READY);
-        for effect in ["NoSchedule", "NoExecute"] {
-            let since = object::time(now);
-            taint::add(
-                node,
-                json!({"key": taint::UNREACHABLE, "effect": effect, "timeAdded": since}),
-            );
-        }
-        if stopped {
-            taint::add(node, json!({"key": taint::SHUTDOWN, "effect": "NoSchedule"}));
-        }
-    });
-    if !known {
-        return;
-    }
-    let pods: Vec<_> = world.kubernetes.store.pods_on(name).cloned().collect();
-    for key in pods {
-        world.kubernetes.store.update(Kind::Pod, &key, |pod| {
-            if pod::is_ready(pod) {
-                pod.set_condition(now, "Ready", "False", ("", ""));
-            }
-        });
-    }
-    let patience = world.kubernetes.lags.no_execute;
-    after(world, name, patience, Act::Expel);
-}
-
-/// The taint of an unreachable node has been tolerated for five minutes: its pods are deleted, which
-/// nobody on the node hears.
-fn expel(world: &mut World, name: &Arc<str>) {
-    let key = object::key("", name);
-    let Some(node) = world.kubernetes.store.get(Kind::Node, &key).cloned() else { return };
-    let leaving: Vec<_> = world
-        .kubernetes
-        .store
-        .pods_on(name)
-        .filter(|key| {
-            let pod = world.kubernetes.store.get(Kind::Pod, key);
-            let run = pod.and_then(|pod| world.kubernetes.pods.get(&pod.meta.uid));
-            run.is_some_and(|run| {
-                let mut forever = run.work.all_tolerations();
-                forever.retain(|one| one.seconds.is_none());
-                taint::untolerated(&node, &forever, &["NoExecute"]).is_some()
-            })
-        })
-        .cloned()
-        .collect();
-    for pod in leaving {
-        delete::delete_pod(world, &pod, None);
-    }
-}
-
-/// The cloud controller removes the node of a terminated instance, and its pods go with it.
-fn gone(world: &mut World, name: &Arc<str>) {
-    world.kubernetes.store.remove(Kind::Node, &object::key("", name));
-    let pods: Vec<_> = world.kubernetes.store.pods_on(name).cloned().collect();
-    for key in pods {
-        delete::delete_pod(world, &key, Some(0));
-    }
-    if let Some(state) = world.kubernetes.nodes.remove(name) {
-        world.kubernetes.instances.remove(&state.spec.instance);
-        super::volume::forget_node(world, name);
-    }
 }

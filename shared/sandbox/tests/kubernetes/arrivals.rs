@@ -31,8 +31,12 @@ fn a_new_instance_registers_turns_ready_and_gets_its_daemons() {
         pass(world, 2_000);
         assert_eq!(world.kubernetes.node_of_instance("i-4"), Some("ip-10-0-1-4"));
         let node = crate::get(world, "/api/v1/nodes/ip-10-0-1-4");
-        let keys: Vec<_> = node["spec"]["taints"].as_array().expect("taints").iter()
-            .map(|taint| taint["key"].as_str().expect("a key")).collect();
+        let keys: Vec<_> = node["spec"]["taints"]
+            .as_array()
+            .expect("taints")
+            .iter()
+            .map(|taint| taint["key"].as_str().expect("a key"))
+            .collect();
         assert_eq!(keys, ["ebs.csi.aws.com/agent-not-ready", "node.kubernetes.io/not-ready"]);
         let ready = |world: &World| {
             let node = world.kubernetes.node("ip-10-0-1-4");
@@ -65,7 +69,8 @@ fn an_instance_that_dies_early_never_registers() {
 fn a_reboot_keeps_the_node_and_restarts_its_pods() {
     in_cluster(1, |world| {
         let pods = add_web(world, web(3));
-        let here = pods.iter().find(|pod| node_of(world, pod) == "ip-10-0-1-1").expect("one").clone();
+        let here =
+            pods.iter().find(|pod| node_of(world, pod) == "ip-10-0-1-1").expect("one").clone();
         let (pod, before) = (uid(world, &here), boot_id(world, "ip-10-0-1-1"));
         let node = world.kubernetes.node("ip-10-0-1-1").expect("a node").meta.uid.clone();
         Kubernetes::instance_stopped(world, "i-1", Stop::Rebooted);
@@ -73,13 +78,18 @@ fn a_reboot_keeps_the_node_and_restarts_its_pods() {
         Kubernetes::instance_started(world, &birth(1, 2));
         pass(world, 60_000);
         assert_ne!(boot_id(world, "ip-10-0-1-1"), before);
-        assert_eq!(world.kubernetes.node("ip-10-0-1-1").map(|node| node.meta.uid.clone()), Some(node));
+        assert_eq!(
+            world.kubernetes.node("ip-10-0-1-1").map(|node| node.meta.uid.clone()),
+            Some(node)
+        );
         assert_eq!(uid(world, &here), pod);
         assert!(world.kubernetes.pod_serving(&pod));
         let shown = crate::get(world, &crate::pod_path(&here));
         assert_eq!(shown["status"]["containerStatuses"][0]["restartCount"], 1);
         assert_eq!(ready_pods(world).len(), 3);
-        assert!(world.kubernetes.node("ip-10-0-1-1").is_some_and(|node| node.spec["taints"].is_null()));
+        assert!(
+            world.kubernetes.node("ip-10-0-1-1").is_some_and(|node| node.spec["taints"].is_null())
+        );
     });
 }
 
@@ -111,7 +121,12 @@ fn a_cordon_outlives_a_reboot() {
         let node = crate::get(world, "/api/v1/nodes/ip-10-0-1-1");
         assert_eq!(node["spec"]["unschedulable"], true);
         assert_eq!(
-            node["spec"]["taints"].as_array().expect("taints").iter().map(|one| &one["key"]).collect::<Vec<_>>(),
+            node["spec"]["taints"]
+                .as_array()
+                .expect("taints")
+                .iter()
+                .map(|one| &one["key"])
+                .collect::<Vec<_>>(),
             [&json!("node.kubernetes.io/unschedulable")]
         );
     });

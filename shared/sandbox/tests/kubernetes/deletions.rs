@@ -2,8 +2,8 @@
 
 use crate::{abrupt, add_web, call, in_cluster, pass, pod_path, uid, web};
 use sandbox::World;
-use sandbox::kubernetes::{Manners, Workload, WorkloadKind};
 use sandbox::kubernetes::Kubernetes;
+use sandbox::kubernetes::{Manners, Workload, WorkloadKind};
 use serde_json::{Value, json};
 
 fn delete(world: &mut World, name: &str, options: &Value) -> (u16, Value) {
@@ -127,7 +127,8 @@ fn a_terminating_pod_is_not_ready_to_its_service_but_serves() {
         delete(world, &pods[0], &Value::Null);
         let ready = |world: &World| {
             let mut all = world.kubernetes.endpoints("shop", "web").iter();
-            all.find(|endpoint| endpoint.pod_uid == pod).map(|one| (one.ready, one.serving, one.terminating))
+            all.find(|endpoint| endpoint.pod_uid == pod)
+                .map(|one| (one.ready, one.serving, one.terminating))
         };
         pass(world, 49);
         assert_eq!(ready(world), Some((true, true, false)), "the controller lags");
@@ -193,7 +194,9 @@ fn a_lost_kubelet_is_not_a_lost_dataplane() {
         let pod = uid(world, &pods[0]);
         Kubernetes::lose_kubelet(world, &node);
         pass(world, 60_000);
-        assert!(world.kubernetes.node(&node).is_some_and(|node| node.condition_is("Ready", "Unknown")));
+        assert!(
+            world.kubernetes.node(&node).is_some_and(|node| node.condition_is("Ready", "Unknown"))
+        );
         assert!(world.kubernetes.pod_serving(&pod));
         assert!(world.kubernetes.host_up(&node));
         Kubernetes::return_kubelet(world, &node);
@@ -211,8 +214,12 @@ fn pods_of_an_unreachable_node_are_deleted_after_five_minutes() {
         let node = crate::node_of(world, &pods[0]);
         Kubernetes::lose_kubelet(world, &node);
         pass(world, 339_000);
-        assert!(world.kubernetes.pod("shop", &pods[0]).is_some_and(|pod| pod.meta.deletion.is_none()));
+        assert!(
+            world.kubernetes.pod("shop", &pods[0]).is_some_and(|pod| pod.meta.deletion.is_none())
+        );
         pass(world, 2_000);
-        assert!(world.kubernetes.pod("shop", &pods[0]).is_some_and(|pod| pod.meta.deletion.is_some()));
+        assert!(
+            world.kubernetes.pod("shop", &pods[0]).is_some_and(|pod| pod.meta.deletion.is_some())
+        );
     });
 }

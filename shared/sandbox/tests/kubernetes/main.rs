@@ -8,7 +8,6 @@ mod owners;
 mod patches;
 mod reads;
 mod rules;
-mod speed;
 mod volumes;
 mod watches;
 
@@ -117,8 +116,7 @@ fn evict_with(world: &mut World, name: &str, query: &str, more: &Value) -> (u16,
 /// Cordons a node as a caller would.
 fn cordon(world: &mut World, node: &str) {
     let body = json!({"spec": {"unschedulable": true}});
-    let (status, _) =
-        call_as(world, "PATCH", &format!("/api/v1/nodes/{node}"), (STRATEGIC, &body));
+    let (status, _) = call_as(world, "PATCH", &format!("/api/v1/nodes/{node}"), (STRATEGIC, &body));
     assert_eq!(status, 200);
 }
 

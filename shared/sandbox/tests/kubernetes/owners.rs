@@ -1,6 +1,8 @@
 //! Owners replace what they lose, each in its way.
 
-use crate::{NODES, add_web, call_as, cordon, evict, in_cluster, node_of, pass, pod_path, ready_pods};
+use crate::{
+    NODES, add_web, call_as, cordon, evict, in_cluster, node_of, pass, pod_path, ready_pods,
+};
 use crate::{uid, web};
 use sandbox::kubernetes::{Kubernetes, NodeSpec, Taint, Toleration, Workload, WorkloadKind};
 use serde_json::{Value, json};
@@ -62,9 +64,13 @@ fn without_room_a_replacement_is_pending_and_says_why() {
 fn a_pod_is_let_go_of_and_taken_back_by_its_labels() {
     in_cluster(1, |world| {
         let pods = add_web(world, web(1));
-        let hash = crate::get(world, &pod_path(&pods[0]))["metadata"]["labels"]["pod-template-hash"].clone();
-        let patch = |hash: &Value| json!({"metadata": {"labels": {"pod-template-hash": hash},
-            "annotations": {"ebbtide.dev/labels": "{}"}}});
+        let hash =
+            crate::get(world, &pod_path(&pods[0]))["metadata"]["labels"]["pod-template-hash"]
+                .clone();
+        let patch = |hash: &Value| {
+            json!({"metadata": {"labels": {"pod-template-hash": hash},
+            "annotations": {"ebbtide.dev/labels": "{}"}}})
+        };
         call_as(world, "PATCH", &pod_path(&pods[0]), (crate::MERGE, &patch(&Value::Null)));
         pass(world, 5_000);
         assert_eq!(ready_pods(world).len(), 2);
@@ -105,7 +111,8 @@ fn a_daemonset_comes_back_where_its_pods_tolerate_the_taints() {
             }
             let pods = Kubernetes::add_workload(world, work);
             assert_eq!(pods.len(), 3);
-            let pod = pods.iter().find(|pod| node_of(world, pod) == NODES[0]).expect("one per node");
+            let pod =
+                pods.iter().find(|pod| node_of(world, pod) == NODES[0]).expect("one per node");
             let body = json!({"spec": {"unschedulable": true,
                 "taints": [{"key": "ebbtide.dev/departing", "effect": "NoSchedule"}]}});
             call_as(world, "PATCH", "/api/v1/nodes/ip-10-0-1-1", (crate::STRATEGIC, &body));
@@ -155,7 +162,8 @@ fn a_job_makes_up_for_a_pod_that_was_evicted_and_then_is_done() {
 #[test]
 fn nobody_replaces_an_unmanaged_pod() {
     in_cluster(1, |world| {
-        let pods = Kubernetes::add_workload(world, Workload::new(WorkloadKind::Bare, "shop", "one", 1));
+        let pods =
+            Kubernetes::add_workload(world, Workload::new(WorkloadKind::Bare, "shop", "one", 1));
         assert_eq!(pods, ["one"]);
         evict(world, "one", &json!({}));
         pass(world, 60_000);

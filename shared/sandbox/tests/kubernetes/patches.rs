@@ -23,7 +23,8 @@ fn a_patch_with_one_taint_deletes_all_others() {
             Kubernetes::add_node(world, spec);
             let body = json!({"spec": {"taints": [{"key": "ebbtide.dev/departing",
                 "effect": "NoSchedule"}]}});
-            let (status, node) = call_as(world, "PATCH", "/api/v1/nodes/ip-10-0-1-9", (media, &body));
+            let (status, node) =
+                call_as(world, "PATCH", "/api/v1/nodes/ip-10-0-1-9", (media, &body));
             assert_eq!(status, 200, "{media}");
             assert_eq!(node["spec"]["taints"], body["spec"]["taints"], "{media}");
             assert_eq!(world.violations.len(), 2, "{:?}", world.violations);
@@ -97,10 +98,16 @@ fn an_object_and_its_status_are_patched_apart() {
     in_cluster(1, |world| {
         let body = json!({"metadata": {"labels": {"a": "b"}}, "status": {"phase": "Lost"}});
         let (_, node) = patch(world, NODE, &body);
-        assert_eq!((&node["metadata"]["labels"]["a"], &node["status"]["phase"]), (&json!("b"), &Value::Null));
+        assert_eq!(
+            (&node["metadata"]["labels"]["a"], &node["status"]["phase"]),
+            (&json!("b"), &Value::Null)
+        );
         let body = json!({"metadata": {"labels": {"a": "c"}}, "status": {"phase": "Lost"}});
         let (_, node) = patch(world, &format!("{NODE}/status"), &body);
-        assert_eq!((&node["metadata"]["labels"]["a"], &node["status"]["phase"]), (&json!("b"), &json!("Lost")));
+        assert_eq!(
+            (&node["metadata"]["labels"]["a"], &node["status"]["phase"]),
+            (&json!("b"), &json!("Lost"))
+        );
     });
 }
 

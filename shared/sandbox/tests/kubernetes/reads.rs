@@ -44,15 +44,24 @@ fn selectors_choose() {
 fn fields_without_an_index_are_refused() {
     in_cluster(1, |world| {
         for (path, message) in [
-            ("/api/v1/nodes?fieldSelector=spec.providerID=x", "field label not supported: spec.providerID"),
-            ("/api/v1/pods?fieldSelector=spec.priority=0", "field label not supported: spec.priority"),
+            (
+                "/api/v1/nodes?fieldSelector=spec.providerID=x",
+                "field label not supported: spec.providerID",
+            ),
+            (
+                "/api/v1/pods?fieldSelector=spec.priority=0",
+                "field label not supported: spec.priority",
+            ),
             (
                 "/apis/policy/v1/poddisruptionbudgets?fieldSelector=spec.x=y",
                 "\"spec.x\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"",
             ),
         ] {
             let (status, body) = call(world, "GET", path, &Value::Null);
-            assert_eq!((status, &body["reason"], &body["message"]), (400, &json!("BadRequest"), &json!(message)));
+            assert_eq!(
+                (status, &body["reason"], &body["message"]),
+                (400, &json!("BadRequest"), &json!(message))
+            );
         }
     });
 }
@@ -77,7 +86,8 @@ fn a_list_comes_in_pages() {
         let old = first["metadata"]["continue"].as_str().expect("a token").to_owned();
         crate::cordon(world, "ip-10-0-1-1");
         world.kubernetes.store.compact();
-        let (status, body) = call(world, "GET", &format!("/api/v1/pods?continue={old}"), &Value::Null);
+        let (status, body) =
+            call(world, "GET", &format!("/api/v1/pods?continue={old}"), &Value::Null);
         assert_eq!((status, &body["reason"]), (410, &json!("Expired")));
     });
 }
@@ -143,7 +153,8 @@ fn what_was_denied_is_forbidden_and_says_so_beforehand() {
             "nodes \"ip-10-0-1-1\" is forbidden: User \"ebbtide\" cannot patch resource \"nodes\" in API group \"\" at the cluster scope"
         );
         for (verb, allowed) in [("patch", false), ("get", true)] {
-            let review = json!({"spec": {"resourceAttributes": {"verb": verb, "resource": "nodes"}}});
+            let review =
+                json!({"spec": {"resourceAttributes": {"verb": verb, "resource": "nodes"}}});
             let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
             let (status, answer) = call(world, "POST", path, &review);
             assert_eq!((status, &answer["status"]["allowed"]), (201, &json!(allowed)));
@@ -161,7 +172,10 @@ fn events_are_created_once() {
         assert_eq!((status, &created["reason"]), (201, &json!("Cordoned")));
         let (status, again) = call(world, "POST", path, &event);
         assert_eq!((status, &again["reason"]), (409, &json!("AlreadyExists")));
-        assert_eq!(chosen(world, "/api/v1/events?fieldSelector=involvedObject.name=ip-10-0-1-1"), 1);
+        assert_eq!(
+            chosen(world, "/api/v1/events?fieldSelector=involvedObject.name=ip-10-0-1-1"),
+            1
+        );
         assert_eq!(chosen(world, "/api/v1/events?fieldSelector=involvedObject.name=other"), 0);
     });
 }

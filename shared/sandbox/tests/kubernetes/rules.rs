@@ -112,7 +112,10 @@ fn another_controller_moves_versions_now_and_then() {
     in_cluster(1, |world| {
         let before = world.kubernetes.resource_version();
         let every_ms = (500, 1_000);
-        Kubernetes::set_other_party(world, OtherParty { every_ms, key: "example.com/busy".to_owned() });
+        Kubernetes::set_other_party(
+            world,
+            OtherParty { every_ms, key: "example.com/busy".to_owned() },
+        );
         pass(world, 10_000);
         let writes = world.kubernetes.resource_version() - before;
         assert!((10..=20).contains(&writes), "{writes}");

@@ -20,7 +20,8 @@ fn attached_to(world: &mut World) -> Vec<Value> {
 
 fn out_of_service(world: &mut World, node: &str) {
     let path = format!("/api/v1/nodes/{node}");
-    let mut taints = crate::get(world, &path)["spec"]["taints"].as_array().cloned().unwrap_or_default();
+    let mut taints =
+        crate::get(world, &path)["spec"]["taints"].as_array().cloned().unwrap_or_default();
     taints.push(json!({"key": "node.kubernetes.io/out-of-service", "value": "nodeshutdown",
         "effect": "NoExecute"}));
     let body = json!({"spec": {"taints": taints}});

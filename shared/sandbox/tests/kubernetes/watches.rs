@@ -5,7 +5,12 @@ use sandbox::World;
 use sandbox::kubernetes::{Request, watch_since};
 use serde_json::{Value, json};
 
-fn watch(world: &mut World, path: &str, query: &[(&str, &str)], since: u64) -> Vec<(String, Value)> {
+fn watch(
+    world: &mut World,
+    path: &str,
+    query: &[(&str, &str)],
+    since: u64,
+) -> Vec<(String, Value)> {
     let query = query.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let request = Request {
         method: "GET".to_owned(),
@@ -42,7 +47,13 @@ fn a_watch_tells_what_happened_since() {
         assert_eq!(of(new).first().copied(), Some("ADDED"));
         let versions: Vec<u64> = events
             .iter()
-            .map(|(_, pod)| pod["metadata"]["resourceVersion"].as_str().expect("text").parse().expect("a number"))
+            .map(|(_, pod)| {
+                pod["metadata"]["resourceVersion"]
+                    .as_str()
+                    .expect("text")
+                    .parse()
+                    .expect("a number")
+            })
             .collect();
         assert!(versions.is_sorted());
         assert!(versions.iter().all(|version| *version > since));
