@@ -24,7 +24,7 @@ use crate::snapshot::aws::TargetGroup;
 use crate::snapshot::cluster::{ClusterView, NodeLookup};
 use crate::step::{Deregister, HookResult, Step, TargetChange};
 use crate::time::{Timestamp, human};
-use crate::withdraw::{May, Order, Standing, standing};
+use crate::withdraw::{May, Order, Records, Standing, standing};
 use std::time::Duration;
 
 /// What a departure is decided from.
@@ -192,7 +192,7 @@ pub(crate) fn is_last_moment(case: &Case<'_>) -> bool {
 }
 
 pub(crate) fn order<'a>(case: &Case<'a>) -> Order<'a> {
-    Order { now: case.now(), me: case.instance(), since: case.since, hard: case.hard, records: None }
+    Order { now: case.now(), me: case.instance(), since: case.since, hard: case.hard, records: Records::NoNode }
 }
 
 /// Withdraws without a node to record it on; returns the steps and until when something is waited for.

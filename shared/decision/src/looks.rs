@@ -16,7 +16,7 @@ use crate::signal::{HookRoute, Transition};
 use crate::snapshot::Snapshot;
 use crate::snapshot::aws::RegistrationOwner;
 use crate::snapshot::cluster::{ClusterView, NodeLookup, NodeView};
-use crate::withdraw::{May, Standing, standing};
+use crate::withdraw::{May, Records, Standing, standing};
 use std::collections::BTreeMap;
 
 /// The tag of an instance that belongs to a cluster: `kubernetes.io/cluster/<name>`.
@@ -179,7 +179,7 @@ fn withdraws_now(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool 
     let records = view.peers.as_ref().ok().map(|peers| crate::departure::records(peers, &record));
     let order = crate::withdraw::Order {
         hard: record.hard().or(case.hard),
-        records: records.as_ref(),
+        records: records.as_ref().map_or(Records::Unread, Records::Known),
         ..crate::departure::order(&case)
     };
     let leaves = |standing: Standing| {

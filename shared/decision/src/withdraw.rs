@@ -86,9 +86,19 @@ pub struct Order<'a> {
     pub since: Timestamp,
     /// Its earliest hard deadline.
     pub hard: Option<Timestamp>,
-    /// The records of all departing nodes, by instance, this one's included; `None` when they could not be listed
-    /// or there is no node to carry one.
-    pub records: Option<&'a BTreeMap<InstanceId, Departure>>,
+    /// Who else leaves.
+    pub records: Records<'a>,
+}
+
+/// The records of the departing nodes, as far as they are known.
+#[derive(Clone, Copy, Debug)]
+pub enum Records<'a> {
+    /// All of them by instance, this one's included.
+    Known(&'a BTreeMap<InstanceId, Departure>),
+    /// They could not be listed: nobody leaves on a guess.
+    Unread,
+    /// There is no node to carry one, or no API server to ask.
+    NoNode,
 }
 
 /// Where this instance stands with `group`.
@@ -111,8 +121,11 @@ fn id_of(target: &crate::snapshot::aws::Target) -> TargetId {
 /// it happened before the hook's event, and that the ASG waited for the delay.
 fn left(group: &TargetGroup, order: &Order<'_>, policy: &Policy, draining: bool) -> Standing {
     let settle = policy.settle(group.balancer);
-    let recorded = order
-        .records
+    let records = match order.records {
+        Records::Known(records) => Some(records),
+        Records::Unread | Records::NoNode => None,
+    };
+    let recorded = records
         .and_then(|records| records.get(order.me))
         .and_then(|record| record.withdrawn_from(&group.arn))
         .map(|withdrawn| withdrawn.at);
@@ -136,7 +149,11 @@ fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
         return May::Now;
     }
     let latest = latest(group, order, policy);
-    let Some(records) = order.records else { return blind(&living, order, latest) };
+    let records = match order.records {
+        Records::Known(records) => records,
+        Records::Unread => return May::Later { at: order.now, why: Wait::Unlisted },
+        Records::NoNode => return blind(&living, order, latest),
+    };
     let Some(mine) = records.get(order.me) else {
         return May::Later { at: order.now, why: Wait::Unlisted };
     };
@@ -169,7 +186,7 @@ fn rank<'a>(id: &'a InstanceId, record: &Departure) -> (Timestamp, &'a InstanceI
     (record.hard().unwrap_or(Timestamp::from_millis(i64::MAX)), id)
 }
 
-/// Without a list of the departing nodes (no node, or no API server), nobody leaves before the last moment, and
+/// Without a node to carry a record, or an API server to ask, nobody leaves before the last moment, and
 /// the living target with the greatest id stays: all who are blind agree on that one.
 fn blind(living: &BTreeSet<&str>, order: &Order<'_>, latest: Timestamp) -> May {
     if order.now < latest {

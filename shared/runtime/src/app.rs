@@ -14,7 +14,9 @@ use cloud::elbv2::GroupFacts;
 use cluster::ClusterError;
 use decision::id::{AsgName, ClusterName, InstanceId, NodeName, TargetGroupArn};
 use decision::policy::Policy;
-use decision::snapshot::Memory;
+use decision::decide::decide;
+use decision::decision::Decision;
+use decision::snapshot::{Memory, Snapshot};
 use decision::snapshot::aws::{Asg, Hook, Instance, Membership, Target};
 use decision::snapshot::cluster::Service;
 use decision::time::Timestamp;
@@ -30,6 +32,9 @@ const REMEMBERED_MAX: usize = 256;
 pub type Dial =
     Arc<dyn Fn(&ClusterAccess) -> Result<kube::Client, ClusterError> + Send + Sync>;
 
+/// Decides about one instance: `decision::decide::decide`.
+pub type Decide = fn(&Snapshot, &Policy) -> Decision;
+
 /// One process of a function.
 pub struct App {
     /// Wall time, and tokio's.
@@ -44,6 +49,8 @@ pub struct App {
     pub limits: Limits,
     /// How clusters are reached.
     pub dial: Dial,
+    /// The decision. Tests put a broken one here, to show that the worlds notice.
+    pub decide: Decide,
     /// As which function metrics are printed; `None`: not at all.
     pub metrics: Option<crate::metric::Function>,
     pub(crate) kept: Kept,
@@ -120,7 +127,7 @@ impl App {
         (aws, limits): (Clients, Limits),
         dial: Dial,
     ) -> Self {
-        Self { clock, policy, queues, aws, limits, dial, metrics: None, kept: Kept::new() }
+        Self { clock, policy, queues, aws, limits, dial, decide, metrics: None, kept: Kept::new() }
     }
 }
 

@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::execute::{Act, Outcomes, execute};
 use crate::gather::gather;
 use crate::message::Arrived;
-use decision::decide::{abandon, decide};
+use decision::decide::abandon;
 use decision::decision::Decision;
 use decision::id::{ClusterName, InstanceId};
 use decision::plan::join;
@@ -63,7 +63,7 @@ fn cluster_of(snapshot: &Snapshot) -> Option<(InstanceId, ClusterName)> {
 /// A panic over one instance must not fail the batch: the first time its messages come back, the second time its hooks
 /// are answered and the messages go to the dead-letter queue.
 fn decide_safely(app: &App, snapshot: &Snapshot) -> Decision {
-    let panic = match catch_unwind(AssertUnwindSafe(|| decide(snapshot, &app.policy))) {
+    let panic = match catch_unwind(AssertUnwindSafe(|| (app.decide)(snapshot, &app.policy))) {
         Ok(decision) => return decision,
         Err(panic) => panic,
     };

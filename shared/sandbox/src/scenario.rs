@@ -10,6 +10,8 @@
 mod incident;
 mod random;
 mod registrar;
+#[cfg(test)]
+mod tests;
 
 pub use incident::{Incident, Planned};
 pub use registrar::{Registrar, Who};

@@ -3,6 +3,9 @@
 //! Nothing happens between two events, so traffic over that interval is arithmetic. Whoever looks
 //! at the world (a call, the driver, a test) first brings it up to the present.
 
+use crate::aws::autoscaling::Autoscaling;
+use crate::aws::ec2::Ec2;
+use crate::aws::elbv2::{self, Elb};
 use crate::aws::{Aws, AwsEvent};
 use crate::fault::Faults;
 use crate::kubernetes::{Kubernetes, KubernetesEvent};
@@ -77,7 +80,7 @@ pub struct World {
     pub invocations: u64,
     /// Rules of the world that somebody broke, found while it happened.
     pub violations: Vec<String>,
-    copies: VecDeque<(Millis, Aws)>,
+    copies: VecDeque<(Millis, Account)>,
     queue: BTreeMap<(Millis, u64), Event>,
     sequence: u64,
 }
@@ -119,7 +122,9 @@ impl World {
             self.now = at;
             match event {
                 Event::Aws(event) => {
-                    self.remember_aws();
+                    if shows(&event) {
+                        self.remember_aws();
+                    }
                     Aws::happen(self, event);
                 }
                 Event::Kubernetes(event) => Kubernetes::happen(self, event),
@@ -146,7 +151,13 @@ impl World {
         while self.copies.front().is_some_and(|(until, _)| *until < oldest) {
             self.copies.pop_front();
         }
-        self.copies.push_back((self.now, self.aws.clone()));
+        let Aws { autoscaling, ec2, elb, .. } = &self.aws;
+        let copy = Account {
+            autoscaling: autoscaling.clone(),
+            ec2: ec2.clone(),
+            elb: elb.clone(),
+        };
+        self.copies.push_back((self.now, copy));
     }
 
     /// Reads the account as it was `age` milliseconds ago.
@@ -157,11 +168,37 @@ impl World {
             return read(self);
         };
         let mut copies = std::mem::take(&mut self.copies);
-        std::mem::swap(&mut self.aws, &mut copies[index].1);
+        copies[index].1.swap(&mut self.aws);
         let answer = read(self);
-        std::mem::swap(&mut self.aws, &mut copies[index].1);
+        copies[index].1.swap(&mut self.aws);
         self.copies = copies;
         answer
+    }
+}
+
+/// Whether `event` may change what a read shows that AWS answers from a copy. Health checks could, but
+/// come too often for a copy each, and a second makes no difference to their results.
+fn shows(event: &AwsEvent) -> bool {
+    match event {
+        AwsEvent::Autoscaling(_) | AwsEvent::Ec2(_) => true,
+        AwsEvent::Elb(step) => !matches!(step, elbv2::Step::Check(_) | elbv2::Step::Rerouted),
+        AwsEvent::Deliver { .. } => false,
+    }
+}
+
+/// The parts of the account that reads may show as they were.
+#[derive(Debug)]
+struct Account {
+    autoscaling: Autoscaling,
+    ec2: Ec2,
+    elb: Elb,
+}
+
+impl Account {
+    fn swap(&mut self, aws: &mut Aws) {
+        std::mem::swap(&mut self.autoscaling, &mut aws.autoscaling);
+        std::mem::swap(&mut self.ec2, &mut aws.ec2);
+        std::mem::swap(&mut self.elb, &mut aws.elb);
     }
 }
 

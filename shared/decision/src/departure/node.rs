@@ -15,7 +15,7 @@ use crate::snapshot::cluster::{NodeView, Peer};
 use crate::step::{NodePatch, Note, NoteSubject, PatchPurpose, Removal, Step, TargetId};
 use crate::time::Timestamp;
 use crate::verdict::{Forced, Judged, Verdict};
-use crate::withdraw::{May, Order, Standing, standing};
+use crate::withdraw::{May, Order, Records, Standing, standing};
 use std::collections::BTreeMap;
 
 /// Decides for a node that was found and verified.
@@ -67,7 +67,7 @@ fn cordoned(case: &Case<'_>, view: &NodeView, record: &Departure, mut report: Re
         me: &case.snapshot.instance,
         since: case.since,
         hard: record.hard().or(case.hard),
-        records: records.as_ref(),
+        records: records.as_ref().map_or(Records::Unread, Records::Known),
     };
     let mut withdrawal = Withdrawal::default();
     match &case.snapshot.aws.target_groups {

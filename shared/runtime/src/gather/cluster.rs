@@ -40,8 +40,11 @@ async fn ask(round: Round<'_>, snapshot: &Snapshot, name: ClusterName) -> Cluste
         Err(why) => return ClusterView::Unreachable { cluster: name, why },
     };
     match find(round, snapshot, &name, &client).await {
-        Ok(node) => {
-            ClusterView::Reached { cluster: name, node: node.map_or(NodeLookup::Absent, begin) }
+        Ok(Found::Node(node)) => ClusterView::Reached { cluster: name, node: begin(*node) },
+        Ok(Found::None) => ClusterView::Reached { cluster: name, node: NodeLookup::Absent },
+        Ok(Found::NotListed) => {
+            let why = "its nodes were listed less than a minute ago, this one is looked for next time".into();
+            ClusterView::Unreachable { cluster: name, why }
         }
         Err(error) => ClusterView::Unreachable { cluster: name, why: error.why() },
     }
@@ -53,7 +56,7 @@ async fn find(
     snapshot: &Snapshot,
     cluster: &ClusterName,
     client: &kube::Client,
-) -> Tried<Option<Node>> {
+) -> Tried<Found> {
     let app = round.app;
     let known = app.kept.nodes.get(&snapshot.instance, round.now);
     let likely = known.or_else(|| private_dns(snapshot));
@@ -61,18 +64,28 @@ async fn find(
         let node = read(round, cluster, || cluster::node(client, &name)).await?;
         if let Some(node) = node.filter(|node| is_of(node, &snapshot.instance)) {
             app.kept.nodes.put(snapshot.instance.clone(), name, round.now);
-            return Ok(Some(node));
+            return Ok(Found::Node(Box::new(node)));
         }
     }
     if app.kept.scanned.get(cluster, round.now).is_some() {
-        return Ok(None);
+        return Ok(Found::NotListed);
     }
     app.kept.scanned.put(cluster.clone(), round.now, round.now);
     let node = read(round, cluster, || cluster::find_node(client, &snapshot.instance)).await?;
     if let Some(node) = &node {
         app.kept.nodes.put(snapshot.instance.clone(), node.name.clone(), round.now);
     }
-    Ok(node)
+    Ok(node.map_or(Found::None, |node| Found::Node(Box::new(node))))
+}
+
+/// What a search for a node came to.
+enum Found {
+    /// It is there.
+    Node(Box<Node>),
+    /// The whole cluster has none for this instance.
+    None,
+    /// Not under its usual name, and the cluster's nodes were listed less than a minute ago for another instance.
+    NotListed,
 }
 
 fn private_dns(snapshot: &Snapshot) -> Option<NodeName> {

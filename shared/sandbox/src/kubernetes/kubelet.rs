@@ -119,12 +119,23 @@ pub(super) fn act(world: &mut World, uid: &Arc<str>, round: u32, act: Act) {
     match act {
         Act::StopListening => stop_listening(world, uid),
         Act::Exit | Act::Finish => stopped(world, uid, 0),
-        Act::Kill => stopped(world, uid, 137),
+        Act::Kill => {
+            if run.runs() {
+                tell(world, uid, "was killed at the end of its grace");
+            }
+            stopped(world, uid, 137);
+        }
         // The rest is the kubelet's own to do.
         _ if !alive => {}
         Act::Start => start(world, uid),
         Act::Run => run_containers(world, uid),
-        Act::Ready => become_ready(world, uid),
+        Act::Ready => {
+            let before = run.listening;
+            become_ready(world, uid);
+            if !before && world.kubernetes.pod_serving(uid) {
+                tell(world, uid, "is Ready");
+            }
+        }
         Act::Terminate(grace) => terminate(world, uid, grace),
         Act::Remove => remove(world, uid),
         Act::Mirror => mirror(world, uid),
@@ -226,6 +237,15 @@ pub(super) fn probe(world: &mut World, key: &Key, probe: Probe) {
             pod::unready(pod, now, "ContainersNotReady");
         }
     });
+}
+
+/// Tells the story something about a pod.
+fn tell(world: &mut World, uid: &str, what: &str) {
+    if let Some(run) = world.kubernetes.pods.get(uid) {
+        let node = run.node.as_deref().unwrap_or_default();
+        let line = format!("{} on {node} {what}", run.key);
+        world.tell(line);
+    }
 }
 
 fn kubelet_alive(world: &World, node: Option<&str>) -> bool {

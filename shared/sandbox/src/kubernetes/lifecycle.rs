@@ -38,7 +38,10 @@ pub(super) fn act(world: &mut World, name: &Arc<str>, beat: u32, act: Act) {
     }
     match act {
         Act::Join => join(world, name),
-        Act::Ready => report_ready(world, name),
+        Act::Ready => {
+            report_ready(world, name);
+            world.tell(format!("{name} is Ready"));
+        }
         Act::Untaint(key) => {
             let node = object::key("", name);
             world.kubernetes.store.update(Kind::Node, &node, |node| taint::remove(node, &key));
@@ -136,6 +139,7 @@ fn silent(world: &mut World, name: &Arc<str>) {
     if !known {
         return;
     }
+    world.tell(format!("{name} has not been heard of for too long"));
     let pods: Vec<_> = world.kubernetes.store.pods_on(name).cloned().collect();
     for key in pods {
         world.kubernetes.store.update(Kind::Pod, &key, |pod| {
@@ -175,7 +179,9 @@ fn expel(world: &mut World, name: &Arc<str>) {
 
 /// The cloud controller removes the node of a terminated instance, and its pods go with it.
 fn gone(world: &mut World, name: &Arc<str>) {
-    world.kubernetes.store.remove(Kind::Node, &object::key("", name));
+    if world.kubernetes.store.remove(Kind::Node, &object::key("", name)).is_some() {
+        world.tell(format!("{name} removed from the cluster"));
+    }
     let pods: Vec<_> = world.kubernetes.store.pods_on(name).cloned().collect();
     for key in pods {
         delete::delete_pod(world, &key, Some(0));

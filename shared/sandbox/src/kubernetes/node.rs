@@ -300,7 +300,9 @@ pub(super) fn register(world: &mut World, name: &Arc<str>, startup: &[Taint]) {
         "addresses": [{"type": "InternalIP", "address": address(name)},
             {"type": "InternalDNS", "address": **name}, {"type": "Hostname", "address": **name}],
         "nodeInfo": {"bootID": boot_id(state), "kubeletVersion": "v1.34.1-eks-113cf36",
-            "machineID": spec.instance, "operatingSystem": "linux", "architecture": "amd64"}}));
+            "machineID": spec.instance, "systemUUID": spec.instance, "operatingSystem": "linux",
+            "architecture": "amd64", "osImage": "Amazon Linux 2023", "kernelVersion": "6.12",
+            "containerRuntimeVersion": "containerd://2.1.4", "kubeProxyVersion": ""}}));
     if spec.unschedulable {
         taint::add(&mut node, json!({"key": taint::UNSCHEDULABLE, "effect": "NoSchedule"}));
     }

@@ -132,6 +132,17 @@ pub struct Object {
     pub status: Part,
     /// Other fields at the top, as one JSON object, or null.
     pub rest: Part,
+    text: Text,
+}
+
+/// What a version was once written as. A copy has none: it is made to be changed.
+#[derive(Debug, Default)]
+struct Text(OnceLock<Box<[u8]>>);
+
+impl Clone for Text {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl Object {
@@ -150,7 +161,14 @@ impl Object {
             finalizers: Arc::default(),
             owners: Arc::default(),
         };
-        Self { kind, meta, spec: Part::default(), status: Part::default(), rest: Part::default() }
+        Self {
+            kind,
+            meta,
+            spec: Part::default(),
+            status: Part::default(),
+            rest: Part::default(),
+            text: Text::default(),
+        }
     }
 
     /// Where it is kept.
@@ -222,7 +240,7 @@ impl Object {
         out.extend_from_slice(b"\",\"apiVersion\":\"");
         out.extend_from_slice(self.kind.api_version().as_bytes());
         out.extend_from_slice(b"\",");
-        self.write_fields(out);
+        out.extend_from_slice(self.fields());
     }
 
     /// The JSON text as in a list: built-in kinds go without `kind` and `apiVersion` there.
@@ -231,7 +249,7 @@ impl Object {
             return self.write(out);
         }
         out.push(b'{');
-        self.write_fields(out);
+        out.extend_from_slice(self.fields());
     }
 
     /// The whole object as one JSON value.
@@ -279,6 +297,14 @@ impl Object {
             && *self.spec == *other.spec
             && *self.status == *other.status
             && *self.rest == *other.rest
+    }
+
+    fn fields(&self) -> &[u8] {
+        self.text.0.get_or_init(|| {
+            let mut text = Vec::with_capacity(2048);
+            self.write_fields(&mut text);
+            text.into()
+        })
     }
 
     fn write_fields(&self, out: &mut Vec<u8>) {

@@ -74,6 +74,11 @@ pub(crate) fn judge_removal(world: &mut World, process: u32, pod: &Object, how: 
             world.kubernetes.budget_breaks.push(BudgetBreak { at, pod, node, grace });
         }
     }
+    world.tell(match how {
+        How::Evicted => format!("{name} evicted from {node}"),
+        How::Deleted(grace) if grace < 0 => format!("{name} deleted from {node}"),
+        How::Deleted(grace) => format!("{name} deleted from {node} with {grace} s of grace"),
+    });
     let uid = (*pod.meta.uid).to_owned();
     let removal = Removal { at: world.now, process, pod: name, uid, node, how };
     world.kubernetes.removals.push(removal);
@@ -115,6 +120,16 @@ fn judge_node(world: &mut World, process: u32, before: &Object, after: &Object) 
     }
     let cordoned = |node: &Object| node.spec["unschedulable"] == true;
     let excluded = |node: &Object| node.meta.labels.contains_key(EXCLUDE);
+    match (cordoned(before), cordoned(after)) {
+        (false, true) => world.tell(format!("{name} cordoned")),
+        (true, false) => world.tell(format!("{name} uncordoned")),
+        _ => {}
+    }
+    match (excluded(before), excluded(after)) {
+        (false, true) => world.tell(format!("{name} labelled out of load balancers")),
+        (true, false) => world.tell(format!("{name} labelled back into load balancers")),
+        _ => {}
+    }
     let Some(state) = world.kubernetes.nodes.get(&name) else { return };
     let (foreign_cordon, foreign_exclusion) = (state.foreign_cordon, state.foreign_exclusion);
     if cordoned(before) && !cordoned(after) && foreign_cordon {

@@ -116,10 +116,12 @@ impl Store {
 
     /// Removes an object. The last version that watches see carries the number of the removal.
     pub fn remove(&mut self, kind: Kind, key: &str) -> Option<Arc<Object>> {
-        let mut last = self.objects.get_mut(&kind)?.remove(key)?;
+        let last = self.objects.get_mut(&kind)?.remove(key)?;
         self.index(&key.into(), Some(&last), None);
         self.resource_version += 1;
-        Arc::make_mut(&mut last).meta.resource_version = self.resource_version;
+        let mut last = Object::clone(&last);
+        last.meta.resource_version = self.resource_version;
+        let last = Arc::new(last);
         self.record(kind, Some(last.clone()), None);
         Some(last)
     }

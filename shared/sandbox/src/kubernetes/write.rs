@@ -40,7 +40,9 @@ pub(super) fn patch(
     let mut after = before.with(&merged);
     // A patch of an object leaves its status alone, and one of the status all the rest.
     if target.subresource == "status" {
-        after = Object { status: after.status, ..Object::clone(&before) };
+        let status = after.status;
+        after = Object::clone(&before);
+        after.status = status;
     } else {
         after.status = before.status.clone();
     }

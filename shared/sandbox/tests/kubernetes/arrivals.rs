@@ -94,6 +94,54 @@ fn a_reboot_keeps_the_node_and_restarts_its_pods() {
 }
 
 #[test]
+fn a_slow_reboot_is_noticed_and_forgiven() {
+    in_cluster(1, |world| {
+        add_web(world, web(3));
+        world.kubernetes.template.join_ms = 60_000;
+        Kubernetes::instance_stopped(world, "i-1", Stop::Rebooted);
+        Kubernetes::instance_started(world, &birth(1, 2));
+        pass(world, 50_000);
+        let unknown = |world: &World| {
+            let node = world.kubernetes.node("ip-10-0-1-1");
+            node.is_some_and(|node| node.condition_is("Ready", "Unknown"))
+        };
+        assert!(unknown(world));
+        pass(world, 50_000);
+        assert!(!unknown(world));
+        assert_eq!(ready_pods(world).len(), 3);
+        // The five minutes of its taint are over, and nobody is expelled.
+        pass(world, 400_000);
+        assert!(world.kubernetes.pods_on("ip-10-0-1-1").all(|pod| pod.meta.deletion.is_none()));
+    });
+}
+
+#[test]
+fn a_kubelet_that_was_away_finds_what_happened_meanwhile() {
+    in_cluster(1, |world| {
+        let job = Workload::new(WorkloadKind::Job { run_ms: 30_000 }, "shop", "job", 1);
+        let job = Kubernetes::add_workload(world, job).remove(0);
+        let pods = add_web(world, web(3));
+        let node = node_of(world, &job);
+        let here =
+            pods.iter().find(|pod| node_of(world, pod) == node).expect("one per node").clone();
+        Kubernetes::lose_kubelet(world, &node);
+        let pod = uid(world, &here);
+        crate::evict(world, &here, &json!({}));
+        pass(world, 60_000);
+        assert!(world.kubernetes.pod_serving(&pod), "nobody told it");
+        let phase = |world: &mut World| {
+            crate::get(world, &crate::pod_path(&job))["status"]["phase"].clone()
+        };
+        assert_eq!(phase(world), "Running", "nobody told that it is done");
+        Kubernetes::return_kubelet(world, &node);
+        pass(world, 10_000);
+        assert_eq!(phase(world), "Succeeded");
+        assert!(!world.kubernetes.pod_serving(&pod));
+        assert!(world.kubernetes.pod("shop", &here).is_none());
+    });
+}
+
+#[test]
 fn a_stopped_instance_keeps_its_node_and_a_terminated_one_loses_it() {
     in_cluster(1, |world| {
         Kubernetes::instance_stopped(world, "i-1", Stop::Stopped);

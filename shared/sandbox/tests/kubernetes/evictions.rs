@@ -2,7 +2,7 @@
 
 use crate::{add_web, call, evict, evict_with, in_cluster, pass, pod_path, ready_pods, uid, web};
 use sandbox::kubernetes::{Budget, Kubernetes, UnhealthyPods, scenario::Probe};
-use sandbox::kubernetes::{Workload, WorkloadKind};
+use sandbox::kubernetes::{Request, Response, Workload, WorkloadKind, held_ms};
 use serde_json::{Value, json};
 
 fn guarded(replicas: u32, budget: Budget) -> Workload {
@@ -75,6 +75,16 @@ fn the_budget_is_asked_before_the_uid() {
         pass(world, 3_000);
         assert_eq!(evict(world, &pods[1], &right).0, 201);
     });
+}
+
+#[test]
+fn a_conflict_is_held_back_for_as_long_as_the_real_server_retries_it() {
+    let eviction = Request { path: format!("{}/eviction", pod_path("p")), ..Request::default() };
+    let pod = Request { path: pod_path("p"), ..Request::default() };
+    for (request, status, held) in [(&eviction, 409, 9_970), (&eviction, 429, 0), (&pod, 409, 0)] {
+        let response = Response { status, body: Vec::new() };
+        assert_eq!(held_ms(request, &response), held, "{} {status}", request.path);
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::{add_web, call, get, in_cluster, web};
 use sandbox::World;
+use sandbox::kubernetes::{Budget, Kubernetes, Toleration, Workload, WorkloadKind};
 use serde_json::{Value, json};
 
 fn names(list: &Value) -> Vec<String> {
@@ -116,6 +117,52 @@ fn an_object_is_shown_as_the_real_server_shows_it() {
         assert_eq!(node["spec"]["providerID"], "aws:///eu-west-1a/i-1");
         assert_eq!(node["status"]["addresses"][0]["address"], "10.0.1.1");
         assert!(node["status"]["nodeInfo"]["bootID"].is_string());
+    });
+}
+
+/// Reads a list as a real client's types do, and says how many objects it has.
+fn typed<T>(world: &mut World, path: &str) -> usize
+where
+    T: k8s_openapi::ListableResource + serde::de::DeserializeOwned,
+{
+    let list = get(world, path);
+    let list: k8s_openapi::List<T> = serde_json::from_value(list).expect(path);
+    list.items.len()
+}
+
+#[test]
+fn real_clients_can_read_every_kind() {
+    use k8s_openapi::api::{apps::v1 as apps, batch::v1 as batch, core::v1 as core};
+    use k8s_openapi::api::{discovery, policy, storage};
+    in_cluster(1, |world| {
+        let mut work = web(2);
+        work.pdb = Some(Budget::max_unavailable(1));
+        work.volume = Some("gp3".to_owned());
+        work.tolerations = vec![Toleration::everything()];
+        add_web(world, work);
+        for kind in [WorkloadKind::StatefulSet, WorkloadKind::DaemonSet] {
+            Kubernetes::add_workload(world, Workload::new(kind, "shop", "more", 1));
+        }
+        let job = Workload::new(WorkloadKind::Job { run_ms: 1_000 }, "shop", "job", 1);
+        Kubernetes::add_workload(world, job);
+        let world = &mut *world;
+        assert_eq!(typed::<core::Node>(world, "/api/v1/nodes"), 3);
+        assert_eq!(typed::<core::Pod>(world, "/api/v1/pods"), 7);
+        assert_eq!(typed::<core::Service>(world, "/api/v1/services"), 1);
+        assert_eq!(typed::<core::PersistentVolume>(world, "/api/v1/persistentvolumes"), 1);
+        let claims = "/api/v1/persistentvolumeclaims";
+        assert_eq!(typed::<core::PersistentVolumeClaim>(world, claims), 1);
+        assert_eq!(typed::<apps::Deployment>(world, "/apis/apps/v1/deployments"), 1);
+        assert_eq!(typed::<apps::ReplicaSet>(world, "/apis/apps/v1/replicasets"), 1);
+        assert_eq!(typed::<apps::StatefulSet>(world, "/apis/apps/v1/statefulsets"), 1);
+        assert_eq!(typed::<apps::DaemonSet>(world, "/apis/apps/v1/daemonsets"), 1);
+        assert_eq!(typed::<batch::Job>(world, "/apis/batch/v1/jobs"), 1);
+        let slices = "/apis/discovery.k8s.io/v1/endpointslices";
+        assert_eq!(typed::<discovery::v1::EndpointSlice>(world, slices), 1);
+        let budgets = "/apis/policy/v1/poddisruptionbudgets";
+        assert_eq!(typed::<policy::v1::PodDisruptionBudget>(world, budgets), 1);
+        let attachments = "/apis/storage.k8s.io/v1/volumeattachments";
+        assert_eq!(typed::<storage::v1::VolumeAttachment>(world, attachments), 1);
     });
 }
 

@@ -1,0 +1,263 @@
+//! The ready-made worlds as wholes: quiet ones drop nothing, a lost node does, and seeds repeat.
+
+use super::{Front, Incident, LIFECYCLE_QUEUE, Owner, Place, START, Scenario};
+use crate::aws::autoscaling::LifecycleState;
+use crate::aws::elbv2::{Elb, Health};
+use crate::kubernetes::{Kubernetes, Manners};
+use crate::traffic::{Cause, Entry, Traffic};
+use crate::wire::client::elb;
+use crate::world::Millis;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Api, DeleteParams, ListParams, WatchEvent, WatchParams};
+use std::collections::BTreeMap;
+
+const MINUTE: Millis = 60_000;
+
+async fn run(scenario: &Scenario, minutes: Millis) -> Place {
+    let place = scenario.build();
+    place.sandbox.run_until(START + minutes * MINUTE).await;
+    place
+}
+
+/// Dropped requests by cause, over all routes.
+fn dropped(place: &Place) -> BTreeMap<Cause, u64> {
+    let mut all = BTreeMap::new();
+    for report in place.sandbox.world().traffic.reports() {
+        for (cause, count) in report.dropped {
+            *all.entry(cause).or_insert(0) += count;
+        }
+    }
+    all
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_quiet_world_serves_everything() {
+    for (name, entry) in [("cluster", Entry::Cluster), ("local", Entry::Local)] {
+        let mut scenario = Scenario::small(1);
+        scenario.fronts[0].entry = entry;
+        let place = run(&scenario, 30).await;
+        assert_eq!(dropped(&place), BTreeMap::new(), "{name}");
+        let world = place.sandbox.world();
+        let totals: Vec<u64> = world.traffic.reports().iter().map(|it| it.served()).collect();
+        assert_eq!(totals, [180_000, 180_000], "{name}");
+        for arn in &place.groups {
+            let targets = &world.aws.elb.groups[arn].targets;
+            assert_eq!(targets.len(), 4, "{name}");
+            assert!(targets.values().all(|it| it.health == Health::Healthy), "{name}: {targets:?}");
+        }
+        assert_eq!(world.violations, [] as [&str; 0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_lost_without_a_word_costs_its_share_until_the_health_check_notices() {
+    let mut scenario = Scenario::small(2);
+    scenario.incidents = vec![(10_000, 0, Incident::Crash)];
+    let place = run(&scenario, 10).await;
+    let causes = dropped(&place);
+    // A quarter of 2 x 100 requests a second, until two checks failed, 10 s apart.
+    let gone = causes[&Cause::TargetGone];
+    assert!((500..1_100).contains(&gone), "{causes:?}");
+    assert!(causes.contains_key(&Cause::PodNodeGone), "{causes:?}");
+    assert!(causes.contains_key(&Cause::CutInFlight), "{causes:?}");
+    let world = place.sandbox.world();
+    let last = world.traffic.last_request_through(&place.machines[0].instance).unwrap();
+    assert!((10_000..40_000).contains(&(last - START)), "{}", last - START);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pod_deleted_rudely_drops_until_the_kube_proxies_know_and_a_polite_one_does_not() {
+    let rows = [
+        ("rude", Manners::StopsAtOnce { exit_ms: 0 }, false),
+        ("polite", Manners::ServesOn { ms: 5_000 }, true),
+    ];
+    for (name, manners, clean) in rows {
+        let mut scenario = Scenario::small(3);
+        scenario.workloads[0].manners = manners;
+        let place = run(&scenario, 1).await;
+        let client = kube::Client::new(place.sandbox.kubernetes(1), "default");
+        let pods: Api<Pod> = Api::default_namespaced(client);
+        let web = pods.list(&ListParams::default().labels("app=web")).await.unwrap();
+        let victim = web.items[0].metadata.name.clone().unwrap();
+        pods.delete(&victim, &DeleteParams::default()).await.unwrap();
+        place.sandbox.run_until(START + 3 * MINUTE).await;
+        let causes = dropped(&place);
+        assert_eq!(causes.is_empty(), clean, "{name}: {causes:?}");
+        if !clean {
+            // A quarter of 100 requests a second for 0.3 to 1.8 s, and 5 in flight.
+            assert!((5..60).contains(&causes[&Cause::PodNotListening]), "{name}: {causes:?}");
+            assert_eq!(causes[&Cause::CutInFlight], 5, "{name}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_policy_local_the_last_pod_of_a_node_is_missed() {
+    let mut scenario = Scenario::small(4);
+    scenario.fronts[0].entry = Entry::Local;
+    scenario.workloads[0].ready_ms = 30_000;
+    let place = run(&scenario, 1).await;
+    let machine = &place.machines[1];
+    {
+        let mut world = place.sandbox.world();
+        assert!(Traffic::target_answers(&world, &machine.instance, 30_080));
+        Kubernetes::cordon(&mut world, &machine.node, crate::kubernetes::node::Cordon::On);
+    }
+    let client = kube::Client::new(place.sandbox.kubernetes(1), "default");
+    let pods: Api<Pod> = Api::default_namespaced(client);
+    let here = ListParams::default()
+        .labels("app=web")
+        .fields(&format!("spec.nodeName={}", machine.node));
+    for pod in pods.list(&here).await.unwrap() {
+        pods.delete(&pod.metadata.name.unwrap(), &DeleteParams::default()).await.unwrap();
+    }
+    place.sandbox.run_until(START + MINUTE + 15_000).await;
+    assert!(!Traffic::target_answers(&place.sandbox.world(), &machine.instance, 30_080));
+    assert!(dropped(&place).contains_key(&Cause::NoLocalPod), "{:?}", dropped(&place));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scale_in_drains_fires_the_hooks_and_sends_an_event() {
+    let mut scenario = Scenario::small(5);
+    scenario.fronts[0].target_group.deregistration_delay_seconds = 30;
+    scenario.incidents = vec![(1_000, 2, Incident::ScaleIn)];
+    let place = run(&scenario, 2).await;
+    let instance = &place.machines[2].instance;
+    let world = place.sandbox.world();
+    assert_eq!(world.aws.autoscaling.state(instance), Some(LifecycleState::TerminatingWait));
+    let events = world.aws.sqs.depth(LIFECYCLE_QUEUE);
+    assert_eq!(events, 2, "one for our hook, one for that of the other tool");
+    assert_eq!(world.traffic.dropped(), 0);
+    assert!(world.traffic.in_flight(instance) > 0.0, "api's group still leads there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_load_balancer_controller_puts_back_what_others_took_out_unless_it_is_labelled() {
+    let mut scenario = Scenario::small(6);
+    scenario.fronts[1] = Front::new("api", 30_081, Owner::Controller);
+    scenario.fronts[1].target_group.deregistration_delay_seconds = 0;
+    let place = run(&scenario, 1).await;
+    let (machine, arn) = (&place.machines[0], &place.groups[1]);
+    let key = (machine.instance.clone(), 30_081);
+    let client = elb(&place.sandbox, 1);
+    let target = aws_sdk_elasticloadbalancingv2::types::TargetDescription::builder()
+        .id(&machine.instance)
+        .port(30_081)
+        .build();
+    client.deregister_targets().target_group_arn(arn).targets(target).send().await.unwrap();
+    place.sandbox.run_until(START + 2 * MINUTE).await;
+    assert_eq!(place.sandbox.world().aws.elb.groups[arn].targets[&key].health, Health::Healthy);
+    Kubernetes::exclude(&mut place.sandbox.world(), &machine.node);
+    place.sandbox.run_until(START + 3 * MINUTE).await;
+    let world = place.sandbox.world();
+    assert!(!world.aws.elb.groups[arn].targets.contains_key(&key));
+    assert_eq!(world.traffic.dropped(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_instance_joins_both_groups_and_serves() {
+    let mut scenario = Scenario::small(7);
+    scenario.hooks.clear();
+    scenario.incidents = vec![(1_000, 0, Incident::ScaleOut)];
+    let place = run(&scenario, 10).await;
+    let world = place.sandbox.world();
+    let old: Vec<&str> = place.machines.iter().map(|it| &*it.instance).collect();
+    let new = world.aws.ec2.instances.keys().find(|id| !old.contains(&&***id)).unwrap();
+    for arn in &place.groups {
+        assert!(Elb::routes(&world.aws.elb, arn, world.now).iter().any(|(id, _)| id == new));
+    }
+    // Without a launch hook it may be registered before it can serve: those are the only losses.
+    let causes: Vec<Cause> = world
+        .traffic
+        .reports()
+        .iter()
+        .flat_map(|it| it.dropped.keys().copied().collect::<Vec<_>>())
+        .collect();
+    assert!(causes.iter().all(|cause| *cause == Cause::NotForwarding), "{causes:?}");
+    assert_eq!(world.traffic.last_request_through(new), Some(world.now));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_hears_what_calls_and_controllers_change() {
+    let place = run(&Scenario::small(8), 1).await;
+    let sandbox = &place.sandbox;
+    let nodes: Api<Node> = Api::all(kube::Client::new(sandbox.kubernetes(1), "default"));
+    let list = nodes.list(&ListParams::default()).await.unwrap();
+    let version = list.metadata.resource_version.unwrap();
+    let start = sandbox.now();
+    let change = async {
+        sandbox.sleep_until(start + 5_000).await;
+        Kubernetes::exclude(&mut sandbox.world(), &place.machines[1].node);
+    };
+    let listen = async {
+        let watch = nodes.watch(&WatchParams::default().timeout(20), &version).await.unwrap();
+        let first = futures_util::StreamExt::next(&mut Box::pin(watch)).await;
+        (first.unwrap().unwrap(), sandbox.now() - start)
+    };
+    let ((), (event, after)) = futures_util::future::join(change, listen).await;
+    let WatchEvent::Modified(node) = event else { panic!("{event:?}") };
+    assert_eq!(node.metadata.name.as_deref(), Some(&*place.machines[1].node));
+    assert!((5_000..5_100).contains(&after), "{after}");
+}
+
+/// Everything that a run left, as one text.
+async fn trace(seed: u64) -> String {
+    let place = run(&Scenario::random(seed), 30).await;
+    let world = place.sandbox.world();
+    format!(
+        "{:?} {:?} {:?} {:?} {}",
+        world.story,
+        world.traffic.reports(),
+        world.aws.autoscaling.actions,
+        world.aws.events.events_log,
+        world.kubernetes.resource_version(),
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn random_worlds_repeat_and_differ() {
+    let mut traces = Vec::new();
+    for seed in 0..40 {
+        traces.push(trace(seed).await);
+    }
+    for (seed, before) in (0..40).zip(&traces).step_by(4) {
+        assert_eq!(trace(seed).await, *before, "seed {seed}");
+    }
+    traces.dedup();
+    assert_eq!(traces.len(), 40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_random_world_is_well_before_anything_befalls_it() {
+    for seed in 0..100 {
+        let mut scenario = Scenario::random(seed);
+        scenario.incidents.clear();
+        let place = run(&scenario, 1).await;
+        let world = place.sandbox.world();
+        for front in &scenario.fronts {
+            let name = &front.target_group.name;
+            let endpoints = world.kubernetes.endpoints("default", name);
+            assert!(endpoints.iter().any(|it| it.ready), "seed {seed}: nobody behind {name}");
+        }
+        let dropped = world.traffic.reports();
+        // With fewer pods than nodes, policy Local makes targets unhealthy, which is no fault here.
+        let local = scenario.fronts.iter().any(|front| front.entry != Entry::Cluster);
+        assert!(local || dropped.iter().all(|it| it.dropped() == 0), "seed {seed}: {dropped:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn tmp_timing() {
+    let t = std::time::Instant::now();
+    let mut places = Vec::new();
+    for seed in 0..100 { places.push(Scenario::random(seed).build()); }
+    println!("build {:?}", t.elapsed() / 100);
+    let t = std::time::Instant::now();
+    let mut events = 0;
+    for place in &places {
+        let mut w = place.sandbox.world();
+        let mut end = START;
+        while let Some(n) = w.next_at() { if n > START + 30 * MINUTE { break; } end = n; w.advance(end); events += 1; }
+    }
+    println!("run 30min {:?}, steps {}", t.elapsed() / 100, events / 100);
+}
