@@ -38,7 +38,7 @@ fn main() {
             let vars = std::collections::BTreeMap::from([("MODE", "act".to_owned()), ("TARGET_GROUPS", api.clone())]);
             policy = decision::policy::Policy::parse(|k| vars.get(k).cloned()).unwrap();
         }
-        let d = Deployment { policy, queue: "q".into(), dead_letter: "dlq".into(), concurrency: 2 };
+        let d = Deployment { policy, queue: "q".into(), dead_letter: "dlq".into(), batch: 10, concurrency: 2 };
         let f = [function(&s, "lifecycle", &d)];
         if std::env::args().nth(1).is_some() { tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).init(); }
         s.run_until(s.now() + 5_000).await;

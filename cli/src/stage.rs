@@ -6,7 +6,7 @@ use cloud::clients::credentials;
 use cloud::{Clients, Endpoints, Region, Settings, SharedCredentialsProvider, SharedTimeSource};
 use decision::policy::Policy;
 use decision::time::Timestamp;
-use runtime::app::App;
+use runtime::app::{App, Decide};
 use runtime::clock::Clock;
 use runtime::config::Queues;
 use runtime::limiter::Limits;
@@ -31,6 +31,8 @@ pub struct Deployment {
     pub queue: String,
     /// Where its dead letters go, by name.
     pub dead_letter: String,
+    /// Messages in one batch.
+    pub batch: usize,
     /// The maximum concurrency of the event source mapping.
     pub concurrency: u16,
 }
@@ -69,14 +71,30 @@ pub fn app(sandbox: &Sandbox, process: u32, deployment: &Deployment) -> App {
 
 /// A function that is fed by its queue; each environment is a fresh [`App`].
 pub fn function(sandbox: &Sandbox, name: &str, deployment: &Deployment) -> Function {
+    function_with(sandbox, name, deployment, decision::decide::decide)
+}
+
+/// The same with a decision of the caller's.
+pub fn function_with(
+    sandbox: &Sandbox,
+    name: &str,
+    deployment: &Deployment,
+    decide: Decide,
+) -> Function {
     let (stage, parts) = (sandbox.clone(), deployment.clone());
-    let mapping = Mapping { concurrency_max: usize::from(deployment.concurrency), ..Mapping::new(&deployment.queue) };
+    let mapping = Mapping {
+        batch: deployment.batch,
+        concurrency_max: usize::from(deployment.concurrency),
+        ..Mapping::new(&deployment.queue)
+    };
     Function {
         name: name.to_owned(),
         trigger: Trigger::Queue(mapping),
         timeout_ms: FUNCTION_TIMEOUT_MS,
         environment: Box::new(move |process| {
-            let app = Rc::new(app(&stage, process, &parts));
+            let mut app = app(&stage, process, &parts);
+            app.decide = decide;
+            let app = Rc::new(app);
             Environment::new(move |event, deadline| {
                 let app = Rc::clone(&app);
                 async move { Ok(handle(&app, event, Timestamp::from_millis(deadline)).await) }

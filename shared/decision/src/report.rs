@@ -5,6 +5,7 @@
 mod text;
 
 use crate::id::{InstanceId, NodeName, PodKey};
+use crate::matching::serves;
 use crate::policy::SettingError;
 use crate::snapshot::aws::{Hook, TargetGroup};
 use crate::snapshot::cluster::{NodeView, Sibling};
@@ -179,17 +180,26 @@ impl Report {
                 continue;
             }
             self.remaining.push(remaining(judged, view, snapshot));
-            self.warn_about(judged);
+            self.warn_about(judged, view);
         }
     }
 
-    fn warn_about(&mut self, judged: &Judged<'_>) {
+    fn warn_about(&mut self, judged: &Judged<'_>, view: &NodeView) {
         let pod = judged.pod;
         if judged.verdict != Verdict::Evict {
             return;
         }
         if pod.owner.is_none() {
             self.warnings.push(format!("{}: no controller, nothing will replace it", pod.key));
+        }
+        let services = view.services.as_deref().unwrap_or_default();
+        let serves = services.iter().any(|service| serves(service, pod));
+        if serves && !pod.pre_stop {
+            self.warnings.push(format!(
+                "{}: no preStop hook; requests still come for about 2 s after SIGTERM, so unless it serves on, \
+                 add preStop: sleep 5",
+                pod.key
+            ));
         }
         if pod.empty_dir {
             self.warnings.push(format!("{}: its emptyDir ends with it", pod.key));

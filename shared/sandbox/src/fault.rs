@@ -228,7 +228,8 @@ mod tests {
         let sandbox = Sandbox::new(1, 0);
         let script = Script::new(Scope::operation("eviction"), 2, Fault::ResetAfter);
         sandbox.world().faults.scripts.push(script);
-        let calls = ["POST pods/eviction", "PATCH nodes", "POST pods/eviction", "POST pods/eviction"];
+        let calls =
+            ["POST pods/eviction", "PATCH nodes", "POST pods/eviction", "POST pods/eviction"];
         let struck: Vec<_> =
             calls.iter().map(|call| decide(&sandbox, Wire::Kubernetes, call)).collect();
         assert_eq!(struck, [None, None, Some(Fault::ResetAfter), None]);

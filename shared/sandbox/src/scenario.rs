@@ -8,6 +8,8 @@
 //! ```
 
 mod incident;
+#[cfg(test)]
+mod naive;
 mod random;
 mod registrar;
 #[cfg(test)]
@@ -26,6 +28,7 @@ use crate::kubernetes::{
     Budget, Kind, Kubernetes, NodeSpec, OtherParty, Policy, ServiceSpec, Taint, Workload,
     WorkloadKind,
 };
+use crate::lambda::{Environment, Function, Mapping, Trigger};
 use crate::traffic::{Entry, Route, Traffic};
 use crate::world::{Event, Millis, Sandbox, World};
 use serde_json::json;
@@ -43,7 +46,9 @@ pub const START: Millis = 1_795_341_600_000;
 
 const REGION: &str = "eu-west-1";
 const NAMESPACE: &str = "default";
-/// The visibility timeout of the queues, six times the function's 15 s.
+/// The functions' timeout.
+const TIMEOUT_MS: Millis = 15_000;
+/// The visibility timeout of the queues: six times that, as AWS recommends.
 const VISIBILITY_SECONDS: i64 = 90;
 
 /// What happens by itself because a scenario says so.
@@ -220,6 +225,25 @@ impl Scenario {
         Place { sandbox, machines, groups }
     }
 
+    /// A function of 15 s that is fed by `queue`, in this scenario's batches.
+    pub fn function(
+        &self,
+        queue: &str,
+        environment: impl Fn(u32) -> Environment + 'static,
+    ) -> Function {
+        let mapping = Mapping {
+            batch: self.batch,
+            concurrency_max: self.concurrency_max,
+            ..Mapping::new(queue)
+        };
+        Function {
+            name: queue.to_owned(),
+            trigger: Trigger::Queue(mapping),
+            timeout_ms: TIMEOUT_MS,
+            environment: Box::new(environment),
+        }
+    }
+
     fn add_group(&self, world: &mut World) {
         let attached = self.fronts.iter().filter(|front| front.owner == Owner::Asg);
         let target_groups =
@@ -291,7 +315,11 @@ impl Scenario {
                 Owner::Asg => {}
                 Owner::Script => Registrar::start(world, &arn, port, Who::Script),
                 Owner::Controller => {
-                    Kubernetes::add_object(world, Kind::TargetGroupBinding, &binding(&name, &arn, port));
+                    Kubernetes::add_object(
+                        world,
+                        Kind::TargetGroupBinding,
+                        &binding(&name, &arn, port),
+                    );
                     Registrar::start(world, &arn, port, Who::Controller);
                 }
             }

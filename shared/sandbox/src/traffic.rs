@@ -6,7 +6,7 @@
 //!    lagging view)               the ready endpoints)
 //! ```
 //! Between two world events all of this is constant, so a route is a handful of flows with a rate each,
-//! and counting is arithmetic ([`meter`]). Flows are worked out anew only after something changed:
+//! and counting is arithmetic (in `meter.rs`). Flows are worked out anew only after something changed:
 //! whoever changes what a path depends on (endpoints, what listens, hosts) calls [`Traffic::touch`].
 //! Changes of a load balancer's routes are noticed by [`Elb::version`].
 
@@ -108,7 +108,10 @@ impl Traffic {
 
     /// What became of all requests so far, route by route.
     pub fn reports(&self) -> Vec<Report> {
-        self.routes.iter().map(|(route, meter)| meter.report(&route.group, &route.service)).collect()
+        self.routes
+            .iter()
+            .map(|(route, meter)| meter.report(&route.group, &route.service))
+            .collect()
     }
 
     /// Dropped requests so far, over all routes.
@@ -142,8 +145,8 @@ impl Traffic {
         let Some(route) = routes.find(|route| route.port == port) else {
             return true;
         };
-        let target = world.traffic.target(world, route, instance);
-        target.hops.iter().any(|hop| hop.alive)
+        let chosen = world.traffic.chosen(world, route, instance);
+        chosen.iter().any(|endpoint| world.kubernetes.pod_serving(&endpoint.pod_uid))
     }
 
     pub(crate) fn happen(world: &mut World, event: TrafficEvent) {
@@ -165,7 +168,8 @@ impl Traffic {
     /// Works the flows out anew if anything changed since, and cuts what was in flight on what died.
     pub(crate) fn look(world: &mut World) {
         let seen = world.aws.elb.version;
-        if world.traffic.routes.is_empty() || (!world.traffic.touched && world.traffic.seen == seen) {
+        if world.traffic.routes.is_empty() || (!world.traffic.touched && world.traffic.seen == seen)
+        {
             return;
         }
         world.traffic.touched = false;
@@ -211,28 +215,29 @@ impl Traffic {
     /// One target as a request finds it now.
     fn target(&self, world: &World, route: &Route, instance: &str) -> Target {
         let up = world.aws.ec2.is_up(instance);
-        let here = |endpoint: &&Endpoint| {
-            self.instances.get(&endpoint.node).is_some_and(|id| &**id == instance)
-        };
-        let chosen: Vec<&Endpoint> = match (route.entry, up) {
-            (_, false) => Vec::new(),
-            (Entry::HostPort, true) => {
-                let endpoints = world.kubernetes.endpoints(&route.namespace, &route.service);
-                let listens = |endpoint: &&Endpoint| world.kubernetes.pod_serving(&endpoint.pod_uid);
-                endpoints.iter().filter(here).filter(listens).collect()
-            }
-            (Entry::Cluster, true) => {
-                proxy::usable(self.proxies.view(instance, &route.namespace, &route.service), |_| true)
-            }
-            (Entry::Local, true) => {
-                proxy::usable(self.proxies.view(instance, &route.namespace, &route.service), here)
-            }
-        };
         let forwards = up
             && (route.entry == Entry::HostPort
                 || self.proxies.view(instance, &route.namespace, &route.service).is_some());
+        let chosen = if up { self.chosen(world, route, instance) } else { Vec::new() };
         let hops = chosen.iter().map(|endpoint| self.hop(world, endpoint)).collect();
-        Target { instance: self.name(instance), up, forwards, hops }
+        Target { instance: Arc::from(instance), up, forwards, hops }
+    }
+
+    /// What a node that is up forwards to: by its kube-proxy's view, or what listens on its host port.
+    fn chosen<'a>(&'a self, world: &'a World, route: &Route, instance: &str) -> Vec<&'a Endpoint> {
+        let here = |endpoint: &&Endpoint| {
+            self.instances.get(&endpoint.node).is_some_and(|id| &**id == instance)
+        };
+        if route.entry == Entry::HostPort {
+            let endpoints = world.kubernetes.endpoints(&route.namespace, &route.service);
+            let listens = |endpoint: &&Endpoint| world.kubernetes.pod_serving(&endpoint.pod_uid);
+            return endpoints.iter().filter(here).filter(listens).collect();
+        }
+        let view = self.proxies.view(instance, &route.namespace, &route.service);
+        if route.entry == Entry::Local {
+            return proxy::usable(view, here);
+        }
+        proxy::usable(view, |_| true)
     }
 
     fn hop(&self, world: &World, endpoint: &Endpoint) -> Hop {
@@ -243,11 +248,6 @@ impl Traffic {
             host: host.cloned(),
             host_up: host.is_some_and(|id| world.aws.ec2.is_up(id)),
         }
-    }
-
-    fn name(&self, instance: &str) -> Arc<str> {
-        let known = self.last_through.get_key_value(instance);
-        known.map_or_else(|| Arc::from(instance), |(name, _)| name.clone())
     }
 
     /// Whether a request in flight on this flow goes on. Its pod may have stopped listening: it ends what

@@ -129,10 +129,7 @@ impl World {
                 }
                 Event::Kubernetes(event) => Kubernetes::happen(self, event),
                 Event::Traffic(event) => Traffic::happen(self, event),
-                Event::Scenario(event) => {
-                    self.remember_aws();
-                    ScenarioEvent::happen(self, event);
-                }
+                Event::Scenario(event) => ScenarioEvent::happen(self, event),
             }
         }
         if to > self.now {
@@ -143,7 +140,8 @@ impl World {
 
     /// Keeps a copy of the account as it is before a change, in worlds where reads may be stale.
     pub(crate) fn remember_aws(&mut self) {
-        if !self.faults.stale_possible() || self.copies.back().is_some_and(|(at, _)| *at == self.now)
+        if !self.faults.stale_possible()
+            || self.copies.back().is_some_and(|(at, _)| *at == self.now)
         {
             return;
         }
@@ -152,11 +150,7 @@ impl World {
             self.copies.pop_front();
         }
         let Aws { autoscaling, ec2, elb, .. } = &self.aws;
-        let copy = Account {
-            autoscaling: autoscaling.clone(),
-            ec2: ec2.clone(),
-            elb: elb.clone(),
-        };
+        let copy = Account { autoscaling: autoscaling.clone(), ec2: ec2.clone(), elb: elb.clone() };
         self.copies.push_back((self.now, copy));
     }
 

@@ -118,6 +118,8 @@ impl Kind {
 
     /// The kind that a path names.
     pub fn find(group: &str, version: &str, plural: &str) -> Option<Self> {
+        // The same Events are served by two groups, the old core one and their own.
+        let group = if group == "events.k8s.io" && plural == "events" { "" } else { group };
         Self::ALL.into_iter().find(|kind| {
             let resource = kind.resource();
             resource.plural == plural && resource.group == group && resource.version == version

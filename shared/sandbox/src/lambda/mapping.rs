@@ -136,10 +136,8 @@ fn failures<'a>(answer: &Value, ids: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
     let Value::Array(items) = list else {
         return if list.is_null() { BTreeSet::new() } else { ids.clone() };
     };
-    let failed: Option<BTreeSet<&str>> = items
-        .iter()
-        .map(|item| ids.get(item.get("itemIdentifier")?.as_str()?).copied())
-        .collect();
+    let failed: Option<BTreeSet<&str>> =
+        items.iter().map(|item| ids.get(item.get("itemIdentifier")?.as_str()?).copied()).collect();
     failed.unwrap_or_else(|| ids.clone())
 }
 

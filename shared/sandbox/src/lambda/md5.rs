@@ -18,11 +18,16 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     for block in message.as_chunks::<64>().0 {
         mix(&mut state, block);
     }
-    state.iter().flat_map(|word: &u32| word.to_le_bytes()).map(|byte| format!("{byte:02x}")).collect()
+    state
+        .iter()
+        .flat_map(|word: &u32| word.to_le_bytes())
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn mix(state: &mut [u32; 4], block: &[u8; 64]) {
-    let words: Vec<u32> = block.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+    let words: Vec<u32> =
+        block.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
     let [mut a, mut b, mut c, mut d] = *state;
     for step in 0..64_usize {
         let (bits, word) = match step / 16 {

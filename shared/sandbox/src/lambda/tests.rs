@@ -18,7 +18,8 @@ fn sandbox(seed: u64) -> Sandbox {
     let sandbox = Sandbox::new(seed, START);
     let mut world = sandbox.world();
     for name in [IN, OUT] {
-        let spec = QueueSpec { name: name.to_owned(), visibility_seconds: 90, ..QueueSpec::default() };
+        let spec =
+            QueueSpec { name: name.to_owned(), visibility_seconds: 90, ..QueueSpec::default() };
         Sqs::add_queue(&mut world, spec);
     }
     drop(world);
@@ -167,7 +168,8 @@ fn forwarding(sandbox: &Sandbox) -> Function {
             async move {
                 for record in event["Records"].as_array().into_iter().flatten() {
                     let body = record["body"].as_str().unwrap_or_default();
-                    let sent = client.send_message().queue_url(&url).message_body(body).send().await;
+                    let sent =
+                        client.send_message().queue_url(&url).message_body(body).send().await;
                     sent.map_err(|error| error.to_string())?;
                 }
                 Ok(Value::Null)
@@ -219,8 +221,11 @@ async fn a_schedule_ticks() {
 
 /// A run with everything that draws chances, as one text.
 fn run(seed: u64) -> String {
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let sandbox = sandbox(seed);
         let chance = |fault, per_mille| Chance { scope: Scope::All, fault, per_mille };
@@ -242,7 +247,10 @@ fn run(seed: u64) -> String {
         drive(&sandbox, &functions, START + 60 * MINUTE, done).await;
         let world = sandbox.world();
         assert_eq!(world.aws.sqs.depth(IN), 0);
-        format!("{:#?} {:#?} {:#?} {}", world.calls, world.processes, world.faults.struck, world.now)
+        format!(
+            "{:#?} {:#?} {:#?} {}",
+            world.calls, world.processes, world.faults.struck, world.now
+        )
     })
 }
 

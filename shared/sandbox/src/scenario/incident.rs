@@ -50,6 +50,7 @@ pub struct Planned {
 impl Planned {
     pub(super) fn happen(self, world: &mut World) {
         let Self { incident, machine: Machine { instance, node, zone } } = self;
+        world.remember_aws();
         world.tell(format!("{incident:?} {instance} ({node})"));
         match incident {
             Incident::ScaleIn => Autoscaling::terminate(world, &instance, Capacity::Decrement),

@@ -93,8 +93,7 @@ fn budget(rng: &mut Rng, replicas: u32) -> Option<Budget> {
         6 => Limit::MinAvailable(Amount::Count(all)),
         _ => Limit::MaxUnavailable(Amount::Count(0)),
     };
-    let unhealthy =
-        pick(rng, &[UnhealthyPods::IfHealthyBudget, UnhealthyPods::AlwaysAllow]);
+    let unhealthy = pick(rng, &[UnhealthyPods::IfHealthyBudget, UnhealthyPods::AlwaysAllow]);
     Some(Budget { limit, unhealthy })
 }
 

@@ -72,6 +72,7 @@ impl Registrar {
         let ready: Vec<String> = nodes(world, |node| node.condition_is("Ready", "True"));
         for instance in ready {
             if world.aws.ec2.is_up(&instance) && self.known.insert(instance.clone()) {
+                world.remember_aws();
                 Elb::register(world, &self.group, &instance, self.port);
             }
         }
@@ -86,6 +87,9 @@ impl Registrar {
             .filter(|(_, target)| !matches!(target.health, Health::Draining { .. }))
             .map(|((instance, _), _)| instance.clone())
             .collect();
+        if registered != suitable {
+            world.remember_aws();
+        }
         for instance in registered.difference(&suitable) {
             Elb::deregister(world, &self.group, instance, self.port);
         }

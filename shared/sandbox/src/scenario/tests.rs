@@ -105,9 +105,8 @@ async fn with_policy_local_the_last_pod_of_a_node_is_missed() {
     }
     let client = kube::Client::new(place.sandbox.kubernetes(1), "default");
     let pods: Api<Pod> = Api::default_namespaced(client);
-    let here = ListParams::default()
-        .labels("app=web")
-        .fields(&format!("spec.nodeName={}", machine.node));
+    let here =
+        ListParams::default().labels("app=web").fields(&format!("spec.nodeName={}", machine.node));
     for pod in pods.list(&here).await.unwrap() {
         pods.delete(&pod.metadata.name.unwrap(), &DeleteParams::default()).await.unwrap();
     }
@@ -244,20 +243,4 @@ async fn every_random_world_is_well_before_anything_befalls_it() {
         let local = scenario.fronts.iter().any(|front| front.entry != Entry::Cluster);
         assert!(local || dropped.iter().all(|it| it.dropped() == 0), "seed {seed}: {dropped:?}");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn tmp_timing() {
-    let t = std::time::Instant::now();
-    let mut places = Vec::new();
-    for seed in 0..100 { places.push(Scenario::random(seed).build()); }
-    println!("build {:?}", t.elapsed() / 100);
-    let t = std::time::Instant::now();
-    let mut events = 0;
-    for place in &places {
-        let mut w = place.sandbox.world();
-        let mut end = START;
-        while let Some(n) = w.next_at() { if n > START + 30 * MINUTE { break; } end = n; w.advance(end); events += 1; }
-    }
-    println!("run 30min {:?}, steps {}", t.elapsed() / 100, events / 100);
 }

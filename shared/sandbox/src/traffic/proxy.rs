@@ -97,7 +97,8 @@ impl Proxies {
     fn starters(&mut self, world: &World) -> Vec<Arc<str>> {
         self.views.retain(|instance, _| world.aws.ec2.is_up(instance));
         let up = world.aws.ec2.instances.values().filter(|instance| instance.up);
-        let new = up.map(|instance| &instance.id).filter(|id| !self.views.contains_key(id.as_str()));
+        let new =
+            up.map(|instance| &instance.id).filter(|id| !self.views.contains_key(id.as_str()));
         let node = |id: &&String| world.kubernetes.node_of_instance(id).is_some();
         new.filter(node).map(|id| Arc::from(id.as_str())).collect()
     }

@@ -146,7 +146,10 @@ fn arithmetic_agrees_with_following_every_request() {
         assert_eq!(counted, expected.keys().copied().collect::<Vec<_>>(), "seed {seed}");
         for (cause, loss) in &report.losses {
             let expected = expected[cause];
-            assert!((loss.requests - expected).abs() < 1e-6, "seed {seed}, {cause}: {loss:?} {expected}");
+            assert!(
+                (loss.requests - expected).abs() < 1e-6,
+                "seed {seed}, {cause}: {loss:?} {expected}"
+            );
         }
     }
 }
@@ -155,13 +158,13 @@ fn target(hops: Vec<Hop>) -> Target {
     Target { instance: "i-1".into(), up: true, forwards: true, hops }
 }
 
-fn hop(alive: bool, host_up: bool) -> Hop {
+fn hop([alive, host_up]: [bool; 2]) -> Hop {
     Hop { pod: "p".into(), alive, host: Some("i-2".into()), host_up }
 }
 
 #[test]
 fn every_cause_has_its_case() {
-    let down = Target { up: false, ..target(vec![hop(true, true)]) };
+    let down = Target { up: false, ..target(vec![hop([true, true])]) };
     let starting = Target { forwards: false, ..target(Vec::new()) };
     let rows = [
         ("no target", vec![], Entry::Cluster, Some(Cause::NoTarget)),
@@ -170,9 +173,19 @@ fn every_cause_has_its_case() {
         ("none ready", vec![target(vec![])], Entry::Cluster, Some(Cause::NoReadyPod)),
         ("none local", vec![target(vec![])], Entry::Local, Some(Cause::NoLocalPod)),
         ("no host port", vec![target(vec![])], Entry::HostPort, Some(Cause::NoHostPod)),
-        ("pod deaf", vec![target(vec![hop(false, true)])], Entry::Cluster, Some(Cause::PodNotListening)),
-        ("pod's node gone", vec![target(vec![hop(false, false)])], Entry::Cluster, Some(Cause::PodNodeGone)),
-        ("fine", vec![target(vec![hop(true, true)])], Entry::Cluster, None),
+        (
+            "pod deaf",
+            vec![target(vec![hop([false, true])])],
+            Entry::Cluster,
+            Some(Cause::PodNotListening),
+        ),
+        (
+            "pod's node gone",
+            vec![target(vec![hop([false, false])])],
+            Entry::Cluster,
+            Some(Cause::PodNodeGone),
+        ),
+        ("fine", vec![target(vec![hop([true, true])])], Entry::Cluster, None),
     ];
     for (name, targets, entry, cause) in rows {
         let flows = flows(&targets, entry);
@@ -183,10 +196,10 @@ fn every_cause_has_its_case() {
 #[test]
 fn a_share_of_one_request_is_a_request() {
     let mut meter = Meter::new(100.0, 0, 0);
-    let bad = vec![target(vec![hop(true, true), hop(true, true), hop(false, true)])];
+    let bad = vec![target(vec![hop([true, true]), hop([true, true]), hop([false, true])])];
     meter.change(0, flows(&bad, Entry::Cluster), |_| true);
     meter.account(1);
-    let good = vec![target(vec![hop(true, true)])];
+    let good = vec![target(vec![hop([true, true])])];
     meter.change(1, flows(&good, Entry::Cluster), |_| true);
     meter.account(10_000);
     let report = meter.report("group", "service");
@@ -196,7 +209,7 @@ fn a_share_of_one_request_is_a_request() {
 #[test]
 fn exactly_three_dropped_requests_are_not_four() {
     let mut meter = Meter::new(100.0, 0, 0);
-    meter.change(0, flows(&[target(vec![hop(false, true)])], Entry::Cluster), |_| true);
+    meter.change(0, flows(&[target(vec![hop([false, true])])], Entry::Cluster), |_| true);
     for at in 1..=30 {
         meter.account(at);
     }
@@ -206,7 +219,7 @@ fn exactly_three_dropped_requests_are_not_four() {
 #[test]
 fn in_flight_rises_to_rate_times_duration_and_falls_when_the_target_leaves() {
     let mut meter = Meter::new(100.0, 500, 0);
-    meter.change(0, flows(&[target(vec![hop(true, true)])], Entry::Cluster), |_| true);
+    meter.change(0, flows(&[target(vec![hop([true, true])])], Entry::Cluster), |_| true);
     let rounded = |meter: &Meter, now| (meter.in_flight(now, "i-1") * 10.0).round();
     assert_eq!(rounded(&meter, 200), 200.0);
     assert_eq!(rounded(&meter, 900), 500.0);

@@ -63,8 +63,7 @@ impl AwsWire {
         let write = !is_read(&operation);
         let (sandbox, process) = (self.sandbox.clone(), self.process);
         let subject = String::new();
-        let passage =
-            Passage { sandbox, process, wire: Wire::Aws, operation, subject, write };
+        let passage = Passage { sandbox, process, wire: Wire::Aws, operation, subject, write };
         let effect = |world: &mut World, fault| {
             let stale = fault == Some(Fault::Stale) && STALE_READS.contains(&&*passage.operation);
             if stale {
@@ -96,8 +95,10 @@ impl From<Response> for Answer {
 
 /// The request as the world reads it.
 fn plain(request: &HttpRequest) -> Result<Request, ConnectorError> {
-    let uri: http::Uri =
-        request.uri().parse().map_err(|error: http::uri::InvalidUri| ConnectorError::user(error.into()))?;
+    let uri: http::Uri = request
+        .uri()
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| ConnectorError::user(error.into()))?;
     let headers: BTreeMap<String, String> = request
         .headers()
         .iter()
@@ -145,9 +146,7 @@ fn refusal(service: Service, fault: Fault) -> Refusal {
             Refusal::new(503, "RequestLimitExceeded", "Request limit exceeded.")
         }
         (true, Service::Autoscaling) => Refusal::new(400, "Throttling", "Rate exceeded"),
-        (true, Service::Eks) => {
-            Refusal::new(429, "TooManyRequestsException", "Too Many Requests")
-        }
+        (true, Service::Eks) => Refusal::new(429, "TooManyRequestsException", "Too Many Requests"),
         (true, Service::Elb | Service::Sqs) => {
             Refusal::new(400, "ThrottlingException", "Rate exceeded")
         }

@@ -15,13 +15,17 @@ fn sandbox(script: Option<(&str, Fault)>) -> Sandbox {
     let sandbox = Sandbox::new(5, 1_000_000_000_000);
     let mut world = sandbox.world();
     Sqs::add_queue(&mut world, QueueSpec { name: QUEUE.to_owned(), ..QueueSpec::default() });
-    world.faults.scripts =
-        script.into_iter().map(|(part, fault)| Script::new(Scope::operation(part), 1, fault)).collect();
+    world.faults.scripts = script
+        .into_iter()
+        .map(|(part, fault)| Script::new(Scope::operation(part), 1, fault))
+        .collect();
     drop(world);
     sandbox
 }
 
-async fn send(sandbox: &Sandbox) -> Result<(), SdkError<aws_sdk_sqs::operation::send_message::SendMessageError>> {
+async fn send(
+    sandbox: &Sandbox,
+) -> Result<(), SdkError<aws_sdk_sqs::operation::send_message::SendMessageError>> {
     let url = Sqs::url(&sandbox.world(), QUEUE);
     sqs(sandbox, 7).send_message().queue_url(url).message_body("hello").send().await.map(drop)
 }
@@ -64,11 +68,8 @@ async fn a_call_that_hangs_ends_with_the_clients_own_timeout() {
 #[tokio::test(start_paused = true)]
 async fn each_service_throttles_with_its_own_code() {
     let sandbox = sandbox(None);
-    sandbox.world().faults.chances = vec![crate::fault::Chance {
-        scope: Scope::Aws,
-        fault: Fault::Throttled,
-        per_mille: 1_000,
-    }];
+    sandbox.world().faults.chances =
+        vec![crate::fault::Chance { scope: Scope::Aws, fault: Fault::Throttled, per_mille: 1_000 }];
     let scaling = autoscaling(&sandbox, 1).describe_auto_scaling_groups().send().await.unwrap_err();
     assert_eq!(scaling.code(), Some("Throttling"));
     let elb = elb(&sandbox, 1).describe_target_groups().send().await.unwrap_err();
@@ -85,12 +86,14 @@ async fn a_stale_read_shows_what_was_true_up_to_a_second_ago() {
         let mut world = sandbox.world();
         crate::aws::ec2::Ec2::add(&mut world, "i-1", "eu-central-1a");
         let targets = vec!["i-1".to_owned()];
-        let spec = TargetGroupSpec { name: "web".to_owned(), targets, ..TargetGroupSpec::default() };
+        let spec =
+            TargetGroupSpec { name: "web".to_owned(), targets, ..TargetGroupSpec::default() };
         Elb::add_target_group(&mut world, spec)
     };
     let client = elb(&sandbox, 1);
     sandbox.run_until(sandbox.now() + 5_000).await;
-    let target = aws_sdk_elasticloadbalancingv2::types::TargetDescription::builder().id("i-1").build();
+    let target =
+        aws_sdk_elasticloadbalancingv2::types::TargetDescription::builder().id("i-1").build();
     client.deregister_targets().target_group_arn(&arn).targets(target).send().await.unwrap();
     let mut states = Vec::new();
     for _ in 0..2 {

@@ -4,6 +4,7 @@ use crate::{
     NODES, add_web, call_as, cordon, evict, in_cluster, node_of, pass, pod_path, ready_pods,
 };
 use crate::{uid, web};
+use sandbox::kubernetes::scenario::Probe;
 use sandbox::kubernetes::{Kubernetes, NodeSpec, Taint, Toleration, Workload, WorkloadKind};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -98,6 +99,21 @@ fn a_statefulset_gives_a_name_again_only_when_its_object_is_gone() {
         assert_eq!(ready_pods(world).len(), 3);
         let pod = crate::get(world, &pod_path("db-1"));
         assert_eq!(pod["metadata"]["labels"]["apps.kubernetes.io/pod-index"], "1");
+    });
+}
+
+#[test]
+fn a_later_pod_of_a_statefulset_waits_for_the_earlier_ones() {
+    in_cluster(1, |world| {
+        let work = Workload::new(WorkloadKind::StatefulSet, "shop", "db", 2);
+        Kubernetes::add_workload(world, work);
+        Kubernetes::set_ready(world, "shop", "db-0", Probe::Fails);
+        evict(world, "db-1", &json!({}));
+        pass(world, 60_000);
+        assert!(world.kubernetes.pod("shop", "db-1").is_none());
+        Kubernetes::set_ready(world, "shop", "db-0", Probe::Passes);
+        pass(world, 10_000);
+        assert_eq!(ready_pods(world).len(), 2);
     });
 }
 

@@ -1,0 +1,136 @@
+//! The invariants, read off a world at its end.
+
+use crate::world::{Role, Told, is_answered};
+use sandbox::aws::autoscaling::Action;
+use sandbox::fault::Scope;
+use sandbox::scenario::{LIFECYCLE_QUEUE, Place, Scenario};
+use sandbox::world::{Millis, World};
+use std::collections::BTreeSet;
+
+/// Before a hard deadline, a pod may be deleted past its budget: its grace and this long ahead.
+const FORCE_AHEAD_MS: Millis = 20_000;
+
+/// The numbers of a world.
+pub(crate) fn tell(world: &World) -> Told {
+    let ours: Vec<&Action> = world.aws.autoscaling.actions.iter().filter(|action| action.ours).collect();
+    let ended = |answered: bool| {
+        let with = |action: &&&Action| action.ended.is_some_and(|(_, how)| is_answered(how) == answered);
+        ours.iter().filter(with).count() as u64
+    };
+    Told {
+        broken: Vec::new(),
+        actions: ours.len() as u64,
+        answered: ended(true),
+        timed_out: ended(false),
+        calls: world.calls.clone(),
+        story: world.story.clone(),
+        faults: world.faults.struck.len() as u64,
+        kills: world.processes.values().filter(|process| process.killed).count() as u64,
+    }
+}
+
+/// Every invariant that was broken, in words.
+pub(crate) fn broken(scenario: &Scenario, place: &Place, role: Role, world: &World) -> Vec<String> {
+    let mut broken = world.violations.clone();
+    match role {
+        Role::Act => {
+            hooks(scenario, world, &mut broken);
+            budgets(scenario, place, world, &mut broken);
+            nodes(place, world, &mut broken);
+        }
+        Role::Observe | Role::Foreign => writes(world, &mut broken),
+    }
+    messages(world, &mut broken);
+    broken
+}
+
+/// Each hook of ours is answered exactly once, or its timeout is the only other way out.
+fn hooks(scenario: &Scenario, world: &World, broken: &mut Vec<String>) {
+    for action in world.aws.autoscaling.actions.iter().filter(|action| action.ours) {
+        let accepted = world
+            .aws
+            .autoscaling
+            .answers
+            .iter()
+            .filter(|answer| answer.accepted && answer.token.as_deref() == Some(action.token.as_str()))
+            .count();
+        if accepted > 1 {
+            broken.push(format!("answered-twice: {action:?}"));
+        }
+        let timed_out = action.ended.is_some_and(|(_, how)| !is_answered(how));
+        if timed_out && was_delivered(action, world) && !may_time_out(scenario, action) {
+            broken.push(format!("hook-forgotten: {action:?}"));
+        }
+    }
+}
+
+/// Whether any copy of the action's event was on its way to the queue.
+fn was_delivered(action: &Action, world: &World) -> bool {
+    world.aws.events.events_log.iter().any(|sent| sent.copies > 0 && sent.body.contains(&action.token))
+}
+
+/// With AWS itself away, or an event that comes a minute late, a short heartbeat can run out by no fault of ours.
+fn may_time_out(scenario: &Scenario, action: &Action) -> bool {
+    let away = scenario.faults.windows.iter().any(|window| match &window.scope {
+        Scope::Service(_) | Scope::Aws | Scope::All => {
+            let period = action.heartbeat_until.max(action.began_at);
+            window.from < period + 180_000 && window.to > action.began_at
+        }
+        Scope::Kubernetes | Scope::Operation(_) => false,
+    });
+    away
+}
+
+/// A budget is never violated before the margin of a hard deadline.
+fn budgets(scenario: &Scenario, place: &Place, world: &World, broken: &mut Vec<String>) {
+    for cut in &world.kubernetes.budget_breaks {
+        let instance = place.machines.iter().find(|machine| machine.node == cut.node);
+        let graces = scenario.workloads.iter().map(|workload| workload.grace_seconds);
+        let grace_ms = graces.max().unwrap_or(30) * 1_000;
+        let allowed = world.aws.autoscaling.actions.iter().any(|action| {
+            action.ours
+                && instance.is_some_and(|machine| machine.instance == action.instance)
+                && cut.at >= action.global_until - grace_ms - FORCE_AHEAD_MS
+        });
+        if !allowed {
+            broken.push(format!("budget-broken: {cut:?}"));
+        }
+    }
+}
+
+/// No node is touched whose instance no signal of ours spoke of.
+fn nodes(place: &Place, world: &World, broken: &mut Vec<String>) {
+    let spoken: BTreeSet<(&str, Millis)> = world
+        .aws
+        .autoscaling
+        .actions
+        .iter()
+        .filter(|action| action.ours)
+        .map(|action| (action.instance.as_str(), action.began_at))
+        .collect();
+    for call in world.calls.iter().filter(|call| call.write && call.operation == "PATCH nodes") {
+        let node = call.subject.rsplit('/').next().unwrap_or_default();
+        let machine = place.machines.iter().find(|machine| machine.node == node);
+        let instance = machine.map_or_else(
+            || world.kubernetes.node_of_instance(node).unwrap_or_default(),
+            |machine| machine.instance.as_str(),
+        );
+        if !spoken.iter().any(|(named, began)| *named == instance && *began <= call.at) {
+            broken.push(format!("foreign-node: {call:?}"));
+        }
+    }
+}
+
+/// `observe`, and a function configured for other hooks, write nothing to cluster, load balancers or hooks.
+fn writes(world: &World, broken: &mut Vec<String>) {
+    let writes = world.calls.iter().filter(|call| call.write && !call.operation.starts_with("sqs:"));
+    broken.extend(writes.take(3).map(|call| format!("write-without-right: {call:?}")));
+}
+
+/// No message is lost: what still waits has a message, and none went to the dead-letter queue.
+fn messages(world: &World, broken: &mut Vec<String>) {
+    let dead = world.aws.sqs.depth(&format!("{LIFECYCLE_QUEUE}-dead-letter"));
+    if dead > 0 {
+        broken.push(format!("dead-letters: {dead} readable messages"));
+    }
+}

@@ -1,0 +1,102 @@
+//! Thousands of random worlds, each from a seed, with faults, kills and duplicates; the invariants hold in all of them.
+//!
+//! `EBBTIDE_WORLDS=10000 cargo test --profile sim -p tests --test worlds` runs many; a failing one prints the command
+//! that replays it. The sabotage tests put a broken decision into the function and expect the worlds to notice.
+
+mod check;
+mod sabotage;
+mod world;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Mutex;
+
+/// How many worlds the plain test command runs.
+const WORLDS_BY_DEFAULT: u64 = 300;
+
+/// The first seed; a change of it gives other worlds.
+const FIRST_SEED: u64 = 1;
+
+#[test]
+fn the_invariants_hold_in_every_world() {
+    if let Some(seed) = number("EBBTIDE_SEED") {
+        let told = world::run(seed, world::Play::Whole);
+        println!("{}", told.transcript());
+        assert!(told.broken.is_empty(), "seed {seed}: {:#?}", told.broken);
+        return;
+    }
+    let count = number("EBBTIDE_WORLDS").unwrap_or(WORLDS_BY_DEFAULT);
+    let began = std::time::Instant::now();
+    let totals = run_all(FIRST_SEED..FIRST_SEED + count);
+    println!(
+        "{count} worlds in {:?}: {} departures and arrivals, {} answered, {} ended by timeout, {} calls, {} faults, {} kills",
+        began.elapsed(),
+        totals.actions.load(Ordering::Relaxed), totals.answered.load(Ordering::Relaxed), totals.timed_out.load(Ordering::Relaxed), totals.calls.load(Ordering::Relaxed), totals.faults.load(Ordering::Relaxed), totals.kills.load(Ordering::Relaxed)
+    );
+    let failed = totals.failed.lock().unwrap();
+    for (seed, broken) in failed.iter().take(10) {
+        println!("seed {seed}: {broken:#?}\n  replay: EBBTIDE_SEED={seed} cargo test -p tests --test worlds invariants -- --nocapture");
+    }
+    assert!(failed.is_empty(), "{} of {count} worlds broke an invariant", failed.len());
+    assert!(totals.answered.load(Ordering::Relaxed) > count / 3, "too few hooks were answered for this to mean anything");
+    assert!(count < 100 || totals.faults.load(Ordering::Relaxed) > count, "too few faults struck");
+    assert!(count < 100 || totals.kills.load(Ordering::Relaxed) > 0, "no process was killed");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_calls() {
+    for seed in [3, 8, 21, 55] {
+        let (first, second) = (world::run(seed, world::Play::Whole), world::run(seed, world::Play::Whole));
+        assert_eq!(first.transcript(), second.transcript(), "seed {seed}");
+    }
+}
+
+#[derive(Debug, Default)]
+struct Totals {
+    actions: AtomicU64,
+    answered: AtomicU64,
+    timed_out: AtomicU64,
+    calls: AtomicU64,
+    faults: AtomicU64,
+    kills: AtomicU64,
+    failed: Mutex<Vec<(u64, Vec<String>)>>,
+}
+
+/// Runs the seeds on as many threads as there are cores; the result does not depend on how many.
+fn run_all(seeds: std::ops::Range<u64>) -> Totals {
+    let (totals, next) = (Totals::default(), AtomicU64::new(seeds.start));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    totals.add(seed, world::run(seed, world::Play::Whole));
+                }
+            });
+        }
+    });
+    totals.failed.lock().unwrap().sort();
+    totals
+}
+
+impl Totals {
+    fn add(&self, seed: u64, told: world::Told) {
+        self.actions.fetch_add(told.actions, Ordering::Relaxed);
+        self.answered.fetch_add(told.answered, Ordering::Relaxed);
+        self.timed_out.fetch_add(told.timed_out, Ordering::Relaxed);
+        self.calls.fetch_add(told.calls.len() as u64, Ordering::Relaxed);
+        self.faults.fetch_add(told.faults, Ordering::Relaxed);
+        self.kills.fetch_add(told.kills, Ordering::Relaxed);
+        if !told.broken.is_empty() {
+            self.failed.lock().unwrap().push((seed, told.broken));
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the number of worlds is the caller's to say")]
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
