@@ -2,4 +2,6 @@
 //!
 //! The stage is what the whole-flow tests use too, so that demo and tests run the same code.
 
+pub mod args;
+pub mod demo;
 pub mod stage;

@@ -64,7 +64,8 @@ impl Aws {
 /// Auto Scaling and EC2 name the operation in the form, SQS in a header; EKS by method and path.
 fn operation(request: &Request) -> String {
     let of_form = request.body.split('&').find_map(|pair| pair.strip_prefix("Action="));
-    let of_header = request.headers.get("x-amz-target").and_then(|target| target.rsplit('.').next());
+    let of_header =
+        request.headers.get("x-amz-target").and_then(|target| target.rsplit('.').next());
     let of_path = || match request.path.strip_prefix("/clusters/") {
         Some(_) => "DescribeCluster".to_owned(),
         None => [request.method.as_str(), request.path.as_str()].join(" "),
@@ -80,10 +81,12 @@ fn answer(account: &Account, call: &Call) -> Response {
     let asked: Vec<&Action> =
         account.actions.iter().filter(|action| call.body.contains(&action.instance)).collect();
     match operation {
-        "DescribeAutoScalingGroups" => result(operation, &list("AutoScalingGroups", groups(account))),
-        "DescribeLifecycleHooks" => result(operation, &list("LifecycleHooks", hooks(account))),
+        "DescribeAutoScalingGroups" => {
+            result(operation, &list("AutoScalingGroups", &groups(account)))
+        }
+        "DescribeLifecycleHooks" => result(operation, &list("LifecycleHooks", &hooks(account))),
         "DescribeAutoScalingInstances" => {
-            result(operation, &list("AutoScalingInstances", memberships(&asked)))
+            result(operation, &list("AutoScalingInstances", &memberships(&asked)))
         }
         "CompleteLifecycleAction" | "RecordLifecycleActionHeartbeat" => result(operation, ""),
         "DescribeInstances" => xml(&instances(&asked)),
@@ -117,7 +120,7 @@ fn result(operation: &str, body: &str) -> Response {
 }
 
 /// Each member once: several actions may share a group, a hook or an instance.
-fn list(name: &str, members: BTreeSet<String>) -> String {
+fn list(name: &str, members: &BTreeSet<String>) -> String {
     let members: String =
         members.iter().map(|member| ["<member>", member, "</member>"].concat()).collect();
     format!("<{name}>{members}</{name}>")
@@ -173,7 +176,9 @@ fn instances(asked: &[&Action]) -> String {
         )
     };
     let items: String = ids.into_iter().map(item).collect();
-    format!("<DescribeInstancesResponse><reservationSet>{items}</reservationSet></DescribeInstancesResponse>")
+    format!(
+        "<DescribeInstancesResponse><reservationSet>{items}</reservationSet></DescribeInstancesResponse>"
+    )
 }
 
 /// Every entry succeeds.

@@ -11,8 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// The ARN that invocations carry; the account is made up.
-pub const FUNCTION_ARN: &str =
-    "arn:aws:lambda:eu-west-1:111122223333:function:ebbtide-lifecycle";
+pub const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:111122223333:function:ebbtide-lifecycle";
 
 const ROOT: &str = "/2018-06-01/runtime/";
 

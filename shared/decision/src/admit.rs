@@ -46,17 +46,18 @@ pub(crate) struct Admitted<'a> {
 impl Admitted<'_> {
     /// What names the lifecycle action.
     pub(crate) fn call(&self) -> HookCall {
-        HookCall {
-            asg: self.hook.asg.clone(),
-            hook: self.hook.hook.clone(),
-            token: self.hook.token.clone(),
-        }
+        call(self.hook)
     }
 
     /// The instant at which AWS ends the wait whatever we do: the event's time and the hook's global timeout.
     pub(crate) fn hard(&self) -> Option<Timestamp> {
         self.facts.map(|facts| self.seen.sent_at + facts.global)
     }
+}
+
+/// What names the lifecycle action of a signal.
+pub(crate) fn call(hook: &HookSignal) -> HookCall {
+    HookCall { asg: hook.asg.clone(), hook: hook.hook.clone(), token: hook.token.clone() }
 }
 
 /// Whether the lifecycle state that we see can only belong to this token. On the way to EC2 or from it there is one

@@ -9,10 +9,11 @@ use crate::departure::{Case, is_last_moment};
 use crate::policy::LaunchDeadline;
 use crate::report::{Report, Stage};
 use crate::signal::HookRoute;
-use crate::snapshot::aws::RegistrationOwner;
+use crate::snapshot::aws::{RegistrationOwner, TargetGroup};
 use crate::snapshot::cluster::{ClusterView, Node, NodeLookup, NodeView};
 use crate::step::{HookResult, NodePatch, PatchPurpose, Step, TargetChange};
 use std::collections::BTreeSet;
+use std::fmt;
 
 /// Taints that go by themselves once a node can serve.
 const STARTUP_TAINTS: [&str; 8] = [
@@ -30,17 +31,14 @@ const STARTUP_TAINTS: [&str; 8] = [
 pub(crate) fn decide(case: &Case<'_>) -> Course {
     let mut report = Report::new(case.snapshot.instance.clone(), Stage::Arriving(String::new()));
     report.begin(case.since, case.hard);
-    for signal in case.signals {
-        report.mistakes(&signal.mistakes);
-        report.heartbeat(signal.facts);
-    }
+    report.signals(case.signals, &case.snapshot.memory);
     if case.signals.iter().all(|signal| signal.hook.route == HookRoute::WarmPoolIn) {
         report.stage = Stage::Arrived;
         let why = "into the warm pool: it is stopped next, so nothing is waited for".to_owned();
         return case.done(Vec::new(), report, why);
     }
     match &case.snapshot.cluster {
-        ClusterView::NotAsked => waiting(case, report, "nothing could be asked yet".into()),
+        ClusterView::NotAsked => waiting(case, report, Lack::Unread("nothing could be asked yet".into())),
         ClusterView::Unnamed => continued(case, report, "no tag, hook or setting names a cluster".into()),
         ClusterView::Deleted(cluster) => {
             continued(case, report, format!("EKS knows no cluster {cluster}"))
@@ -54,7 +52,7 @@ pub(crate) fn decide(case: &Case<'_>) -> Course {
             case.again(Vec::new(), report, case.look())
         }
         ClusterView::Reached { node: NodeLookup::Absent, .. } => {
-            waiting(case, report, "its node has not registered".into())
+            waiting(case, report, Lack::Seen("its node has not registered".into()))
         }
         ClusterView::Reached { node: NodeLookup::Found(view), .. } => on_node(case, view, report),
     }
@@ -73,10 +71,20 @@ fn on_node(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
         report.stage = Stage::Proving;
         return case.again(Vec::new(), report, case.now());
     }
-    let registers = registers(case, &record);
-    if !registers.is_empty() {
-        report.stage = Stage::Arriving("its targets are registered again".into());
-        return case.again(registers, report, case.now());
+    match &case.snapshot.aws.target_groups {
+        Err(unread) if !record.withdrawn.is_empty() && !is_over(case) => {
+            // Undo takes the record off, and with it all knowledge of what must be registered again.
+            report.stage = Stage::Arriving(format!("its target groups could not be read: {}", unread.why));
+            return case.again(Vec::new(), report, case.look());
+        }
+        Err(_) => {}
+        Ok(groups) => {
+            let registers = registers(groups, &record);
+            if !registers.is_empty() {
+                report.stage = Stage::Arriving("its targets are registered again".into());
+                return case.again(registers, report, case.look());
+            }
+        }
     }
     report.stage = Stage::Arriving("our cordon is taken back".into());
     case.again(vec![Step::PatchNode(undo(&view.node, &record))], report, case.now())
@@ -87,18 +95,35 @@ fn continued(case: &Case<'_>, mut report: Report, why: String) -> Course {
     case.done(Vec::new(), report, why)
 }
 
+/// What stands in the way of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Lack {
+    /// The node lacks it.
+    Seen(String),
+    /// It could not be read whether it does: that must not abandon an instance.
+    Unread(String),
+}
+
+impl fmt::Display for Lack {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Seen(what) | Self::Unread(what) => out.write_str(what),
+        }
+    }
+}
+
 /// Not ready: look again, or answer as the policy says at the deadline.
-fn waiting(case: &Case<'_>, mut report: Report, missing: String) -> Course {
+fn waiting(case: &Case<'_>, mut report: Report, lack: Lack) -> Course {
     if is_over(case) {
-        let result = match case.policy.launch_deadline {
-            LaunchDeadline::Continue => HookResult::Continue,
-            LaunchDeadline::Abandon => HookResult::Abandon,
+        let result = match (&lack, case.policy.launch_deadline) {
+            (Lack::Unread(_), _) | (_, LaunchDeadline::Continue) => HookResult::Continue,
+            (Lack::Seen(_), LaunchDeadline::Abandon) => HookResult::Abandon,
         };
-        let why = format!("the launch's deadline, and {missing}");
+        let why = format!("the launch's deadline, and {lack}");
         report.stage = Stage::Overdue;
         return Course { steps: Vec::new(), end: End::Done(result, why), report };
     }
-    report.stage = Stage::Arriving(missing);
+    report.stage = Stage::Arriving(lack.to_string());
     case.again(Vec::new(), report, case.look())
 }
 
@@ -114,37 +139,36 @@ fn record(case: &Case<'_>, node: &Node) -> Option<Departure> {
 }
 
 /// What the node still lacks, in words; `None` when it may serve.
-fn missing(case: &Case<'_>, view: &NodeView, record: Option<&Departure>) -> Option<String> {
+fn missing(case: &Case<'_>, view: &NodeView, record: Option<&Departure>) -> Option<Lack> {
     let node = &view.node;
     let rebooting = case.signals.iter().any(|signal| signal.hook.route == HookRoute::RootVolume)
         && record.is_some_and(|record| record.boot.is_some() && record.boot == node.boot);
     if rebooting {
-        return Some("its node still shows the boot before the root volume was replaced".into());
+        return Some(Lack::Seen("its node still shows the boot before the root volume was replaced".into()));
     }
     match node.ready {
-        None => return Some("its node has no Ready condition yet".into()),
-        Some(false) => return Some("its node is not Ready".into()),
+        None => return Some(Lack::Seen("its node has no Ready condition yet".into())),
+        Some(false) => return Some(Lack::Seen("its node is not Ready".into())),
         Some(true) => {}
     }
     let startup = |key: &str| STARTUP_TAINTS.contains(&key) || case.policy.startup_taints.contains(key);
     if let Some(taint) = node.taints.iter().find(|taint| startup(&taint.key)) {
-        return Some(format!("its node still has the startup taint {}", taint.key));
+        return Some(Lack::Seen(format!("its node still has the startup taint {}", taint.key)));
     }
     let pods = match &view.pods {
         Ok(pods) => pods,
-        Err(unread) => return Some(format!("its pods could not be read: {}", unread.why)),
+        Err(unread) => return Some(Lack::Unread(format!("its pods could not be read: {}", unread.why))),
     };
     let daemon = pods.iter().find(|pod| {
         pod.owner.as_ref().is_some_and(|owner| owner.kind == "DaemonSet")
             && !pod.ready
             && pod.deletion.is_none()
     });
-    daemon.map(|pod| format!("DaemonSet pod {} is not Ready", pod.key))
+    daemon.map(|pod| Lack::Seen(format!("DaemonSet pod {} is not Ready", pod.key)))
 }
 
 /// Targets of groups that nobody but us registers, as the record says they were.
-fn registers(case: &Case<'_>, record: &Departure) -> Vec<Step> {
-    let Ok(groups) = &case.snapshot.aws.target_groups else { return Vec::new() };
+fn registers(groups: &[TargetGroup], record: &Departure) -> Vec<Step> {
     let named = groups.iter().filter(|group| group.owner == RegistrationOwner::Named);
     named
         .filter_map(|group| {

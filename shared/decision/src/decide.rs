@@ -3,16 +3,17 @@
 //! Each signal of the snapshot gets exactly one `Next`, since the answers are made by mapping over the signals: no path
 //! can forget a hook.
 
-use crate::admit::{Admission, Admitted, admit, is_proven};
+use crate::admit::{Admission, Admitted, admit, call, is_proven};
 use crate::decision::{Answer, Course, Decision, Ending, End, Next};
 use crate::departure::Case;
-use crate::limits::{ANSWER_MARGIN, RECEIVES_MAX};
+use crate::limits::{ANSWER_MARGIN, CRASH_COSTS_AT_MOST, HEARTBEAT_SUPPORTED_MIN, RECEIVES_MAX};
 use crate::pace::look;
 use crate::policy::{Mode, Policy};
 use crate::report::{Report, Stage};
-use crate::signal::Transition;
+use crate::signal::{SignalKind, Transition};
 use crate::snapshot::{HookState, Snapshot};
 use crate::step::{HookResult, Step};
+use crate::time::Timestamp;
 use crate::{arrival, departure};
 use std::time::Duration;
 
@@ -92,7 +93,7 @@ pub fn abandon(snapshot: &Snapshot, policy: &Policy, why: &str) -> Decision {
         .map(|seen| {
             let next = match admit(seen, snapshot, policy) {
                 Admission::Out(next) => next,
-                Admission::In(admitted) if policy.mode == Mode::Act => {
+                Admission::In(admitted) if policy.overridden(&admitted.overrides).mode == Mode::Act => {
                     Next::Reject { answer: Some(admitted.call()), why: why.to_owned() }
                 }
                 Admission::In(_) => Next::Reject { answer: None, why: why.to_owned() },
@@ -155,24 +156,41 @@ fn next(
     }
 }
 
-/// A heartbeat for each action whose period is half over, or that must be proven: it restarts the period, and says
-/// whether the action still waits.
+/// A heartbeat for each action that needs one: it restarts the period, and says whether the action still waits. Also for
+/// signals that could not be admitted this time because AWS's reads failed, if AWS took a heartbeat for them before.
 fn heartbeats(admitted: &[&Admitted<'_>], snapshot: &Snapshot, policy: &Policy) -> Vec<Step> {
-    if policy.mode == Mode::Observe {
+    if policy.mode != Mode::Act {
         return Vec::new();
     }
-    let due = admitted.iter().filter(|admitted| {
-        let every = admitted.facts.map_or(Duration::from_secs(60), |hook| hook.heartbeat / 2);
-        let beat = snapshot.memory.hooks.get(&admitted.hook.token.fingerprint());
-        let last = match beat {
-            Some(HookState::Active(at)) => *at,
-            Some(HookState::Inactive) => return false,
-            None => admitted.seen.sent_at,
-        };
-        snapshot.now.since(last) >= every || !is_proven(admitted, snapshot)
-    });
-    let mut calls: Vec<_> = due.map(|admitted| admitted.call()).collect();
+    let known = |token: &str| admitted.iter().find(|known| known.hook.token.fingerprint() == token);
+    let mut calls: Vec<_> = snapshot
+        .signals
+        .iter()
+        .filter_map(|seen| {
+            let SignalKind::Hook(hook) = &seen.signal.kind;
+            let token = hook.token.fingerprint();
+            let heartbeat = seen.hook.as_ref().ok().and_then(|facts| Some(facts.as_ref()?.heartbeat));
+            let heartbeat = heartbeat.unwrap_or(HEARTBEAT_SUPPORTED_MIN);
+            let ours = known(&token);
+            let last = match snapshot.memory.hooks.get(&token) {
+                Some(HookState::Active(at)) => *at,
+                None if ours.is_some() => seen.sent_at,
+                Some(HookState::Inactive) | None => return None,
+            };
+            let unproven = ours.is_some_and(|admitted| !is_proven(admitted, snapshot));
+            let due = is_beat_due(snapshot.now, last, heartbeat, seen.sent_at);
+            (due || unproven).then(|| call(hook))
+        })
+        .collect();
     calls.sort();
     calls.dedup();
     calls.into_iter().map(Step::Heartbeat).collect()
+}
+
+/// Whether a heartbeat is due: a third of the period is over, or what is left of it would not survive the next wait and
+/// a crash right after it.
+fn is_beat_due(now: Timestamp, last: Timestamp, heartbeat: Duration, since: Timestamp) -> bool {
+    let wait = now.until(look(now, since, Some(heartbeat)));
+    let age = now.since(last);
+    age >= heartbeat / 3 || age + wait + CRASH_COSTS_AT_MOST >= heartbeat
 }

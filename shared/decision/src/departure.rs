@@ -11,6 +11,7 @@
 mod node;
 pub(crate) use node::records;
 pub(crate) mod record;
+mod withdrawal;
 
 use crate::admit::{Admitted, is_proven};
 use crate::decision::{Course, End};
@@ -67,7 +68,7 @@ impl<'a> Case<'a> {
 
     /// The longest wait that the hooks' heartbeats leave.
     pub(crate) fn in_time(&self) -> Timestamp {
-        self.heartbeat.map_or(self.now() + Duration::from_secs(60), |heartbeat| self.now() + heartbeat / 3)
+        self.heartbeat.map_or(self.now() + Duration::from_secs(60), |heartbeat| self.now() + heartbeat / 6)
     }
 
     /// Whether AWS has accepted a heartbeat for each signal, or nothing will be written anyway.
@@ -93,10 +94,7 @@ impl<'a> Case<'a> {
 pub(crate) fn decide(case: &Case<'_>) -> Course {
     let mut report = Report::new(case.instance().clone(), Stage::Looking);
     report.begin(case.since, case.hard);
-    for signal in case.signals {
-        report.mistakes(&signal.mistakes);
-        report.heartbeat(signal.facts);
-    }
+    report.signals(case.signals, &case.snapshot.memory);
     if !case.is_proven() {
         report.stage = Stage::Proving;
         return case.again(Vec::new(), report, case.now());
@@ -142,7 +140,15 @@ fn ended(case: &Case<'_>, mut report: Report) -> Course {
 fn absent(case: &Case<'_>, report: Report) -> Course {
     let launched = match &case.snapshot.aws.instance {
         Ok(Some(instance)) => instance.launched_at,
-        Ok(None) | Err(_) => None,
+        Ok(None) => None,
+        Err(_) if is_last_moment(case) => None,
+        Err(unread) => {
+            // Neither its name nor its tags are known: it was looked for in what may be the wrong place.
+            let mut report = report;
+            report.unread(&unread.why);
+            let steps = withdraw_blind(case, &mut report).0;
+            return case.again(steps, report, case.look());
+        }
     };
     let is_young = launched.is_none_or(|at| case.now() < at + REGISTERS_WITHIN);
     let registers_by = case.since + case.policy.registration_wait;
@@ -192,7 +198,14 @@ pub(crate) fn is_last_moment(case: &Case<'_>) -> bool {
 }
 
 pub(crate) fn order<'a>(case: &Case<'a>) -> Order<'a> {
-    Order { now: case.now(), me: case.instance(), since: case.since, hard: case.hard, records: Records::NoNode }
+    Order {
+        now: case.now(),
+        me: case.instance(),
+        since: case.since,
+        begun: case.since,
+        hard: case.hard,
+        records: Records::NoNode,
+    }
 }
 
 /// Withdraws without a node to record it on; returns the steps and until when something is waited for.
@@ -206,7 +219,9 @@ fn withdraw_blind(case: &Case<'_>, report: &mut Report) -> (Vec<Step>, Option<Ti
         let standing = standing(group, &order(case), case.policy);
         match &standing {
             Standing::Clear | Standing::Registered { may: May::LastLiving, .. } => {}
-            Standing::Leaving { drained, .. } => wait_for((*drained).max(case.now())),
+            Standing::Leaving { drained, .. } if *drained > case.now() => wait_for(*drained),
+            // AWS takes a moment longer than its own delay.
+            Standing::Leaving { .. } => wait_for(case.look()),
             Standing::Registered { may: May::Later { at, .. }, .. } => wait_for(*at),
             Standing::Registered { targets, may: May::Now } => {
                 steps.push(deregister(group, targets.clone()));

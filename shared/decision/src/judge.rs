@@ -10,7 +10,7 @@ use crate::budget::{Allowance, NodeOrder, allowance, implicit};
 use crate::limits::{ANSWER_MARGIN, EVICTION_RETRY, FORCE_MARGIN};
 use crate::matching::{serves, tolerates};
 use crate::policy::{AtLongestDrain, Policy, ProtectedPods};
-use crate::snapshot::Memory;
+use crate::snapshot::{Memory, Unread};
 use crate::snapshot::cluster::{NodeView, Phase, Pod, Service, TrafficPolicy};
 use crate::time::Timestamp;
 use crate::verdict::{Forced, Held, Judged, Stays, Verdict};
@@ -45,16 +45,16 @@ pub struct Bench<'a> {
     pub policy: &'a Policy,
     /// The node and what is on it.
     pub view: &'a NodeView,
-    /// When the departure began.
-    pub since: Timestamp,
+    /// When our record was begun: the implicit budget's time counts from here.
+    pub begun: Timestamp,
     /// Its earliest hard deadline.
     pub hard: Option<Timestamp>,
     /// Its soft deadline.
     pub soft: Timestamp,
     /// A person's order to remove what is left.
     pub forced: Option<Forced>,
-    /// How requests reach the node.
-    pub paths: &'a [Path],
+    /// How requests reach the node, as far as that could be read.
+    pub paths: Result<&'a [Path], &'a Unread>,
     /// The order of the departing nodes.
     pub order: &'a NodeOrder,
     /// What earlier turns learned.
@@ -70,8 +70,10 @@ pub fn judge<'a>(pods: &'a [Pod], bench: &Bench<'_>) -> Vec<Judged<'a>> {
     let mut judged: Vec<Judged<'a>> = Vec::new();
     let mut spent: BTreeMap<String, usize> = BTreeMap::new();
     for pod in ordered {
-        let others = judged.iter().any(|other| other.is_waited_for() && !is_critical(other.pod));
-        let verdict = rule(pod, bench, others).unwrap_or_else(|| budgets(pod, bench, &mut spent));
+        let verdict = rule(pod, bench)
+            .or_else(|| after_others(pod, bench, &judged))
+            .or_else(|| refused(pod, bench))
+            .unwrap_or_else(|| budgets(pod, bench, &mut spent));
         judged.push(Judged { pod, verdict });
     }
     judged
@@ -85,15 +87,19 @@ fn is_critical(pod: &Pod) -> bool {
     pod.priority >= CRITICAL_PRIORITY
 }
 
-/// All rules but the budgets'; `None` when none of them applies.
-fn rule(pod: &Pod, bench: &Bench<'_>, others: bool) -> Option<Verdict> {
+/// The rules that look at nothing but the pod and the node; `None` when none of them applies.
+fn rule(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
     stays(pod)
         .or_else(|| going(pod, bench))
         .or_else(|| forced(pod, bench))
         .or_else(|| protected(pod, bench))
         .or_else(|| serving(pod, bench))
-        .or_else(|| (others && is_critical(pod)).then(|| hold(bench, Held::AfterOthers)))
-        .or_else(|| refused(pod, bench))
+}
+
+/// A critical pod waits for those that are not and that were judged before it.
+fn after_others(pod: &Pod, bench: &Bench<'_>, judged: &[Judged<'_>]) -> Option<Verdict> {
+    let others = judged.iter().any(|other| other.is_waited_for() && !is_critical(other.pod));
+    (others && is_critical(pod)).then(|| hold(bench, Held::AfterOthers))
 }
 
 /// Whether a departure waits for this pod at all, and it has not been told to go yet.
@@ -138,15 +144,25 @@ fn going(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
     let ends_too_late = bench.hard.is_some_and(|hard| deletion.ends_at > hard - ANSWER_MARGIN);
     match forced(pod, bench) {
         Some(verdict @ Verdict::Force(_, Forced::HardDeadline(_))) if ends_too_late => Some(verdict),
+        _ if deletion.ends_at > bench.now => Some(Verdict::Hold(deletion.ends_at, Held::Terminating)),
         _ => Some(hold(bench, Held::Terminating)),
     }
 }
 
+/// The instant from which `pod` is deleted rather than evicted, so that its grace fits before the hard deadline.
+pub(crate) fn forced_from(pod: &Pod, hard: Timestamp) -> Timestamp {
+    stop_by(hard) - pod.grace
+}
+
+/// When the last container must have stopped.
+fn stop_by(hard: Timestamp) -> Timestamp {
+    hard - ANSWER_MARGIN - FORCE_MARGIN
+}
+
 fn forced(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
     if let Some(hard) = bench.hard {
-        let stop_by = hard - ANSWER_MARGIN - FORCE_MARGIN;
-        if bench.now >= stop_by - pod.grace {
-            let left = bench.now.until(stop_by).max(Duration::from_secs(1));
+        if bench.now >= forced_from(pod, hard) {
+            let left = bench.now.until(stop_by(hard));
             return Some(Verdict::Force(clamped(pod.grace, left), Forced::HardDeadline(hard)));
         }
     }
@@ -177,8 +193,13 @@ fn serving(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
         Err(unread) => return Some(hold(bench, Held::Unread(unread.why.clone()))),
     };
     let ports = ports_served(pod, services);
+    let paths = match bench.paths {
+        Ok(paths) => paths,
+        Err(_) if ports.is_empty() => return None,
+        Err(unread) => return Some(hold(bench, Held::Unread(unread.why.clone()))),
+    };
     let mut held = None;
-    for path in bench.paths.iter().filter(|path| leads_to(path, &ports)) {
+    for path in paths.iter().filter(|path| leads_to(path, &ports)) {
         match path.standing {
             Standing::Registered { may: crate::withdraw::May::LastLiving, .. } | Standing::Clear => {}
             Standing::Registered { .. } => return Some(hold(bench, Held::StillRegistered)),
@@ -214,17 +235,18 @@ fn refused(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
     let attempts = bench.memory.evictions.get(&pod.uid)?;
     let again_at = attempts.last_at + EVICTION_RETRY;
     let why = attempts.refused.clone()?;
-    (again_at > bench.now).then_some(Verdict::Hold(again_at, Held::Refused(why)))
+    // Not `again_at`: a refusal may last for hours, and each look costs a receive of the message.
+    (again_at > bench.now).then(|| hold(bench, Held::Refused(why)))
 }
 
 fn budgets(pod: &Pod, bench: &Bench<'_>, spent: &mut BTreeMap<String, usize>) -> Verdict {
-    let unread = |unread: &crate::snapshot::Unread| hold(bench, Held::Unread(unread.why.clone()));
+    let unread = |unread: &Unread| hold(bench, Held::Unread(unread.why.clone()));
     let (budgets, services, siblings) =
         match (&bench.view.budgets, &bench.view.services, &bench.view.siblings) {
             (Ok(budgets), Ok(services), Ok(siblings)) => (budgets, services, siblings),
             (Err(why), _, _) | (_, Err(why), _) | (_, _, Err(why)) => return unread(why),
         };
-    if bench.now < bench.since + bench.policy.implicit_hold {
+    if bench.now < bench.begun + bench.policy.implicit_hold {
         if let Some(pod) = without_room(pod, siblings) {
             return hold(bench, Held::NoRoom(pod));
         }

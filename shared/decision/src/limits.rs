@@ -20,13 +20,18 @@ pub const WITHDRAW_MARGIN: Duration = Duration::from_secs(10);
 /// both count on the other's target. Twice: four more seconds of new requests to a node that is going.
 pub const ORDER_SETTLES: Duration = Duration::from_secs(4);
 
+/// How long a written withdrawal counts as one that others may not have seen. By then whoever listed before it was
+/// written has made its call and the target is out: a slow turn, [`HEALTH_FRESH`], a call of 3 s. Half: when too many
+/// wrote at once, one of them too many could go. Twice: in that rare case all wait eight seconds longer.
+pub const CLAIM_SETTLES: Duration = Duration::from_secs(8);
+
 /// How old a read health may be when targets are taken out on its strength. Twice: [`ORDER_SETTLES`] must grow
 /// with it. Half: a busy limiter makes every second withdrawal wait for another turn.
 pub const HEALTH_FRESH: Duration = Duration::from_millis(1_000);
 
-/// How long after our record of a withdrawal the target may still look registered before it is recorded again,
-/// since the settle time counts from the record. Half: a slow turn writes the node twice. Twice: requests that
-/// were sent meanwhile are counted as settled too early.
+/// How long after our record of a withdrawal the target may still look registered before the call counts as failed and
+/// is recorded again, since the settle time counts from the record. Half: a slow turn writes the node twice. Twice:
+/// requests that were sent meanwhile are counted as settled too early, and pods wait longer for a call that fails.
 pub const RECORD_FRESH: Duration = Duration::from_secs(3);
 
 /// How long an event may be ahead of what DescribeAutoScalingInstances shows (eventual consistency) before it
@@ -61,6 +66,11 @@ pub const BLOCKED_AFTER: Duration = Duration::from_secs(60);
 /// shorten that wait. Half: twice the calls for nothing. Twice: an order is heard half a minute late.
 pub const SETTLING_LOOK: Duration = Duration::from_secs(15);
 
+/// What a crash costs at most: killed before it shortened it, an invocation leaves its messages hidden for the queue's
+/// whole visibility timeout of 90 s (six times the function's 15 s), and then some seconds pass. Twice: hooks with the
+/// shortest heartbeats are kept alive at every look. Half: one crash can cost such a hook.
+pub const CRASH_COSTS_AT_MOST: Duration = Duration::from_secs(95);
+
 /// The shortest heartbeat timeout that is supported; below it a crash can cost more than half of the timeout.
 pub const HEARTBEAT_SUPPORTED_MIN: Duration = Duration::from_secs(120);
 
@@ -69,9 +79,10 @@ pub const LOOKUP_PATIENCE: Duration = Duration::from_secs(120);
 
 /// While a departure is younger than the first value it is looked at every second value. The sum over the 48 hours
 /// that a lifecycle action can last stays below 600 receives, of the 1,000 that the queue allows.
-pub const LOOK_EVERY: [(Duration, Duration); 4] = [
-    (Duration::from_secs(120), Duration::from_secs(2)),
-    (Duration::from_secs(600), Duration::from_secs(10)),
+pub const LOOK_EVERY: [(Duration, Duration); 5] = [
+    (Duration::from_secs(30), Duration::from_secs(2)),
+    (Duration::from_secs(120), Duration::from_secs(5)),
+    (Duration::from_secs(600), Duration::from_secs(15)),
     (Duration::from_secs(3_600), Duration::from_secs(30)),
     (Duration::from_secs(6 * 3_600), Duration::from_secs(120)),
 ];

@@ -8,13 +8,13 @@
 use crate::admit::{Admission, Admitted, admit};
 use crate::annotation::{DEPARTURE, Departure};
 use crate::departure::Case;
-use crate::departure::record::{current, is_cordoned};
+use crate::departure::record::{Noted, current, is_cordoned, noted};
 use crate::id::{ClusterName, TargetGroupArn};
 use crate::judge::{is_waited_for, must_go};
 use crate::policy::{Mode, Policy};
 use crate::signal::{HookRoute, Transition};
 use crate::snapshot::Snapshot;
-use crate::snapshot::aws::RegistrationOwner;
+use crate::snapshot::aws::{RegistrationOwner, TargetGroup};
 use crate::snapshot::cluster::{ClusterView, NodeLookup, NodeView};
 use crate::withdraw::{May, Records, Standing, standing};
 use std::collections::BTreeMap;
@@ -56,14 +56,18 @@ pub fn cluster(snapshot: &Snapshot, policy: &Policy) -> ClusterLook {
     }
     let overridden = overridden(policy, &admitted);
     let by_hook = overridden.cluster.clone().filter(|_| overridden.cluster != policy.cluster);
-    let name = by_hook.or_else(|| by_tags(snapshot)).or(overridden.cluster);
-    name.map_or(ClusterLook::Unnamed, ClusterLook::Ask)
+    match by_hook.or_else(|| by_tags(snapshot)).or(overridden.cluster) {
+        Some(name) => ClusterLook::Ask(name),
+        // Its tags could not be read: that they name no cluster is not known.
+        None if snapshot.aws.instance.is_err() => ClusterLook::No,
+        None => ClusterLook::Unnamed,
+    }
 }
 
 fn by_tags(snapshot: &Snapshot) -> Option<ClusterName> {
-    let instance = snapshot.aws.instance.as_ref().ok()?.as_ref().map(|instance| &instance.tags);
-    let group = snapshot.aws.group.as_ref().ok()?.as_ref().map(|group| &group.tags);
-    instance.into_iter().chain(group).find_map(|tags| {
+    let instance = snapshot.aws.instance.iter().flatten().map(|instance| &instance.tags);
+    let group = snapshot.aws.group.iter().flatten().map(|group| &group.tags);
+    instance.chain(group).find_map(|tags| {
         let owned = tags.keys().find_map(|key| key.strip_prefix(CLUSTER_TAG));
         let named = tags.get("eks:cluster-name").map(String::as_str);
         owned.or(named).and_then(|name| name.parse().ok())
@@ -170,7 +174,8 @@ fn is_ready_to_drain(
     policy.mode == Mode::Observe || case.is_proven() && cordoned
 }
 
-/// Whether this turn takes targets out, or writes down that it will.
+/// Whether this turn takes targets out for the first time, or writes down that it will. A call that failed is made
+/// again beside the rest: a right that is missing there must not stop the whole drain.
 fn withdraws_now(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
     let departing = departing(snapshot, policy);
     let policy = overridden(policy, &departing);
@@ -178,14 +183,17 @@ fn withdraws_now(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool 
     let Some(record) = current(&case, &view.node) else { return false };
     let records = view.peers.as_ref().ok().map(|peers| crate::departure::records(peers, &record));
     let order = crate::withdraw::Order {
+        begun: record.since,
         hard: record.hard().or(case.hard),
         records: records.as_ref().map_or(Records::Unread, Records::Known),
         ..crate::departure::order(&case)
     };
-    let leaves = |standing: Standing| {
-        matches!(standing, Standing::Registered { may: May::Now, .. })
+    let leaves = |group: &TargetGroup| match standing(group, &order, &policy) {
+        Standing::Registered { may: May::Now, targets } => {
+            noted(&record, group, &targets, snapshot.now) != Noted::Stale
+        }
+        Standing::Registered { .. } | Standing::Leaving { .. } | Standing::Clear => false,
     };
-    policy.mode != Mode::Observe
-        && snapshot.aws.target_groups.iter().flatten().any(|group| leaves(standing(group, &order, &policy)))
+    policy.mode != Mode::Observe && snapshot.aws.target_groups.iter().flatten().any(leaves)
 }
 

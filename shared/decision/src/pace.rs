@@ -5,14 +5,14 @@ use crate::time::Timestamp;
 use std::time::Duration;
 
 /// When to look again at a departure that began at `since`, if no earlier instant matters.
-/// Half of the shortest heartbeat is the longest wait, so that a heartbeat is never late.
+/// A sixth of the shortest heartbeat is the longest wait, so that a wait, a crash and another wait fit into one period.
 pub fn look(now: Timestamp, since: Timestamp, heartbeat: Option<Duration>) -> Timestamp {
     let age = now.since(since);
     let every = LOOK_EVERY
         .iter()
         .find(|(younger_than, _)| age < *younger_than)
         .map_or(LOOK_EVERY_LATER, |(_, every)| *every);
-    now + every.min(heartbeat.map_or(every, |heartbeat| heartbeat / 3))
+    now + every.min(heartbeat.map_or(every, |heartbeat| heartbeat / 6))
 }
 
 /// Spreads instants of many departures over `span`: a hash of the instance and the receive count, no chance in it.

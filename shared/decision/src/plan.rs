@@ -74,33 +74,30 @@ pub struct Plan {
     pub answers: Vec<PlannedAnswer>,
 }
 
+/// The calls about target groups, by group.
+#[derive(Debug, Default)]
+struct Calls {
+    out: BTreeMap<TargetGroupArn, ForMany<Deregister>>,
+    back: BTreeMap<TargetGroupArn, ForMany<TargetChange>>,
+}
+
 /// Joins the decisions of a batch.
 pub fn join(decisions: &[Decision]) -> Plan {
-    let mut plan = Plan::default();
-    let mut out: BTreeMap<TargetGroupArn, ForMany<Deregister>> = BTreeMap::new();
-    let mut back: BTreeMap<TargetGroupArn, ForMany<TargetChange>> = BTreeMap::new();
+    let (mut plan, mut calls) = (Plan::default(), Calls::default());
     for decision in decisions {
         for step in &decision.steps {
-            sort_in(&mut plan, (&mut out, &mut back), &decision.instance, step.clone());
+            sort_in(&mut plan, &mut calls, &decision.instance, step.clone());
         }
         for answer in &decision.answers {
             add_answer(&mut plan, decision, &answer.message, &answer.next);
         }
     }
-    plan.deregister = out.into_values().collect();
-    plan.register = back.into_values().collect();
+    plan.deregister = calls.out.into_values().collect();
+    plan.register = calls.back.into_values().collect();
     plan
 }
 
-fn sort_in(
-    plan: &mut Plan,
-    (out, back): (
-        &mut BTreeMap<TargetGroupArn, ForMany<Deregister>>,
-        &mut BTreeMap<TargetGroupArn, ForMany<TargetChange>>,
-    ),
-    instance: &InstanceId,
-    step: Step,
-) {
+fn sort_in(plan: &mut Plan, calls: &mut Calls, instance: &InstanceId, step: Step) {
     let instance = instance.clone();
     match step {
         Step::PatchNode(what) => plan.patches.push(For { instance, what }),
@@ -114,23 +111,23 @@ fn sort_in(
             plan.removals.push(For { instance, what: Remove::Delete { pod, grace_seconds } });
         }
         Step::Note(what) => plan.notes.push(For { instance, what }),
-        Step::Deregister(what) => match out.get_mut(&what.change.group) {
+        Step::Deregister(what) => match calls.out.get_mut(&what.change.group) {
             Some(joined) => {
                 joined.instances.push(instance);
                 joined.what.change.targets.extend(what.change.targets);
                 joined.what.fresh_until = joined.what.fresh_until.min(what.fresh_until);
             }
             None => {
-                out.insert(what.change.group.clone(), ForMany { instances: vec![instance], what });
+                calls.out.insert(what.change.group.clone(), ForMany { instances: vec![instance], what });
             }
         },
-        Step::Register(what) => match back.get_mut(&what.group) {
+        Step::Register(what) => match calls.back.get_mut(&what.group) {
             Some(joined) => {
                 joined.instances.push(instance);
                 joined.what.targets.extend(what.targets);
             }
             None => {
-                back.insert(what.group.clone(), ForMany { instances: vec![instance], what });
+                calls.back.insert(what.group.clone(), ForMany { instances: vec![instance], what });
             }
         },
     }

@@ -185,13 +185,14 @@ impl Default for Policy {
 pub struct Overrides(Vec<(&'static Setting, String)>);
 
 impl Overrides {
-    /// Reads the object under `ebbtide` in a hook's NotificationMetadata. `Ok(None)`: the metadata is not
-    /// ours (absent, not JSON, or without that key). Keys are those of [`SETTINGS`]; all mistakes at once.
+    /// Reads the object under `ebbtide` in a hook's NotificationMetadata. `Ok(None)`: the metadata does not make the
+    /// hook ours (absent, not JSON, without that key, or `false`). Keys are those of [`SETTINGS`]; all mistakes at once.
     pub fn parse(metadata: Option<&str>) -> Result<Option<Self>, Vec<SettingError>> {
         let Some(marked) = metadata.and_then(marked) else { return Ok(None) };
         let entries = match marked {
             serde_json::Value::Object(entries) => entries,
             serde_json::Value::Bool(true) => serde_json::Map::new(),
+            serde_json::Value::Bool(false) => return Ok(None),
             other => {
                 let expected = "an object of settings, or true";
                 return Err(vec![SettingError::new("ebbtide", &other.to_string(), expected)]);
@@ -222,15 +223,24 @@ fn read_override(
     let Some(setting) = SETTINGS.iter().find(|setting| setting.key == Some(key)) else {
         return Err(SettingError::new(key, &value.to_string(), settings::override_keys()));
     };
-    let text = match value {
-        serde_json::Value::String(text) => text.trim().to_owned(),
-        serde_json::Value::Array(items) => {
-            items.iter().filter_map(serde_json::Value::as_str).collect::<Vec<_>>().join(",")
-        }
-        other => other.to_string(),
+    let Some(text) = setting_text(value) else {
+        return Err(SettingError::new(key, &value.to_string(), setting.form));
     };
     match (setting.apply)(&mut Policy::bare(), &text) {
         Ok(()) => Ok((setting, text)),
         Err(expected) => Err(SettingError::new(key, &text, expected)),
+    }
+}
+
+/// A setting in JSON as the text that the environment would have; a list is an array of strings.
+fn setting_text(value: &serde_json::Value) -> Option<String> {
+    match value {
+        serde_json::Value::String(text) => Some(text.trim().to_owned()),
+        serde_json::Value::Number(number) => Some(number.to_string()),
+        serde_json::Value::Array(items) => {
+            let items: Option<Vec<&str>> = items.iter().map(serde_json::Value::as_str).collect();
+            items.map(|items| items.join(","))
+        }
+        serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Object(_) => None,
     }
 }

@@ -2,16 +2,20 @@
 //!
 //! The same report is the log's fields, the node's Event and the text below. It is written for somebody who was woken.
 
+mod remaining;
 mod text;
 
-use crate::id::{InstanceId, NodeName, PodKey};
+pub use remaining::{Advice, Hold, Remaining};
+
+use crate::admit::Admitted;
+use crate::id::{AsgName, HookName, InstanceId, NodeName};
+use crate::limits::HEARTBEAT_SUPPORTED_MIN;
 use crate::matching::serves;
-use crate::policy::SettingError;
 use crate::snapshot::aws::{Hook, TargetGroup};
-use crate::snapshot::cluster::{NodeView, Sibling};
-use crate::snapshot::{Attempts, Snapshot};
+use crate::snapshot::cluster::NodeView;
+use crate::snapshot::{HookState, Memory, Snapshot};
 use crate::time::Timestamp;
-use crate::verdict::{Held, Judged, Verdict};
+use crate::verdict::{Judged, Verdict};
 use crate::withdraw::{May, Standing, Wait};
 use std::fmt;
 
@@ -55,27 +59,6 @@ pub enum Stage {
     NotOurs,
 }
 
-/// A pod that is still there, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remaining {
-    /// The pod.
-    pub pod: PodKey,
-    /// `Deployment shop/checkout`, as far as the controller tells.
-    pub owner: String,
-    /// What was decided, in words.
-    pub verdict: String,
-    /// The rule that a budget states, with its numbers.
-    pub budget: Option<String>,
-    /// The pod that makes the budget zero, and why that one is not Ready.
-    pub because: Option<String>,
-    /// Evictions so far.
-    pub tried: Option<Attempts>,
-    /// Whether anything but time holds it.
-    pub blocked: bool,
-    /// Whether it only has to end.
-    pub terminating: bool,
-}
-
 /// The report of one turn about one instance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -83,6 +66,10 @@ pub struct Report {
     pub instance: InstanceId,
     /// Its node, once found.
     pub node: Option<NodeName>,
+    /// The Auto Scaling groups and hooks that hold it.
+    pub hooks: Vec<(AsgName, HookName)>,
+    /// When AWS last took a heartbeat from this process.
+    pub beat_at: Option<Timestamp>,
     /// Where it stands.
     pub stage: Stage,
     /// When the departure or arrival began.
@@ -110,6 +97,8 @@ impl Report {
         Self {
             instance,
             node: None,
+            hooks: Vec::new(),
+            beat_at: None,
             stage,
             since: None,
             hard: None,
@@ -128,20 +117,30 @@ impl Report {
         self.hard = hard;
     }
 
-    pub(crate) fn mistakes(&mut self, mistakes: &[SettingError]) {
-        let lines = mistakes.iter().map(|mistake| format!("NotificationMetadata, {mistake}; not applied"));
-        self.warnings.extend(lines);
+    /// What the signals say: which hooks wait, and what is wrong with them.
+    pub(crate) fn signals(&mut self, signals: &[Admitted<'_>], memory: &Memory) {
+        for signal in signals {
+            let hook = (signal.hook.asg.clone(), signal.hook.hook.clone());
+            if !self.hooks.contains(&hook) {
+                self.hooks.push(hook);
+            }
+            if let Some(HookState::Active(at)) = memory.hooks.get(&signal.hook.token.fingerprint()) {
+                self.beat_at = self.beat_at.max(Some(*at));
+            }
+            let mistakes = signal.mistakes.iter();
+            self.warnings.extend(mistakes.map(|mistake| format!("NotificationMetadata, {mistake}; not applied")));
+            self.heartbeat(signal.facts);
+        }
     }
 
-    pub(crate) fn heartbeat(&mut self, hook: Option<&Hook>) {
-        let Some(hook) = hook else { return };
-        if hook.heartbeat < crate::limits::HEARTBEAT_SUPPORTED_MIN {
-            self.warnings.push(format!(
-                "hook {}: HeartbeatTimeout {} s is shorter than the supported 120 s; one crash can cost it",
-                hook.name,
-                hook.heartbeat.as_secs()
-            ));
-        }
+    fn heartbeat(&mut self, hook: Option<&Hook>) {
+        let Some(hook) = hook.filter(|hook| hook.heartbeat < HEARTBEAT_SUPPORTED_MIN) else { return };
+        self.warnings.push(format!(
+            "hook {}: HeartbeatTimeout {} s is shorter than the supported {} s; one crash can cost it",
+            hook.name,
+            hook.heartbeat.as_secs(),
+            HEARTBEAT_SUPPORTED_MIN.as_secs()
+        ));
     }
 
     pub(crate) fn unread(&mut self, why: &str) {
@@ -154,7 +153,8 @@ impl Report {
     }
 
     pub(crate) fn volumes(&mut self, volumes: &[String]) {
-        self.registrations.push(format!("volumes still attached: {}", volumes.join(", ")));
+        let which = if volumes.is_empty() { "not known".to_owned() } else { volumes.join(", ") };
+        self.registrations.push(format!("volumes still attached: {which}"));
     }
 
     pub(crate) fn volumes_left(&mut self, volumes: &[String]) {
@@ -179,7 +179,7 @@ impl Report {
                 self.staying += 1;
                 continue;
             }
-            self.remaining.push(remaining(judged, view, snapshot));
+            self.remaining.push(remaining::remaining(judged, view, snapshot));
             self.warn_about(judged, view);
         }
     }
@@ -216,66 +216,14 @@ impl Report {
 
     /// The node whose pods are worth watching: it drains, and all that is left only has to end.
     pub fn watches(&self) -> Option<NodeName> {
-        let ending = !self.remaining.is_empty() && self.remaining.iter().all(|pod| pod.terminating);
+        let ending = !self.remaining.is_empty() && self.remaining.iter().all(|pod| pod.hold == Hold::Ending);
         self.node.clone().filter(|_| ending && self.stage == Stage::Draining)
     }
 
     /// Whether anything but time holds it.
     pub fn is_blocked(&self) -> bool {
-        self.remaining.iter().any(|pod| pod.blocked)
+        self.remaining.iter().any(|pod| pod.hold == Hold::Blocked)
     }
-}
-
-fn remaining(judged: &Judged<'_>, view: &NodeView, snapshot: &Snapshot) -> Remaining {
-    let pod = judged.pod;
-    let owner = pod.owner.as_ref().map_or("no controller".to_owned(), |owner| {
-        format!("{} {}/{}", owner.kind, pod.key.namespace, owner.name)
-    });
-    let budget = match &judged.verdict {
-        Verdict::Hold(_, Held::Budget(key)) => {
-            let budgets = view.budgets.as_deref().unwrap_or_default();
-            budgets.iter().find(|budget| budget.key == *key)
-        }
-        _ => None,
-    };
-    let blocked = matches!(
-        &judged.verdict,
-        Verdict::Hold(
-            _,
-            Held::Budget(_)
-                | Held::TwoBudgets(_)
-                | Held::NoRoom(_)
-                | Held::Refused(_)
-                | Held::Protected(_)
-                | Held::ImplicitBudget(_)
-        )
-    );
-    Remaining {
-        pod: pod.key.clone(),
-        owner,
-        verdict: judged.verdict.to_string(),
-        budget: budget.map(|budget| {
-            format!("{}, healthy {}, allowed {}", budget.rule, budget.healthy, budget.allowed)
-        }),
-        because: blocked.then(|| culprit(judged, view, snapshot.now)).flatten(),
-        tried: snapshot.memory.evictions.get(&pod.uid).cloned(),
-        blocked,
-        terminating: matches!(judged.verdict, Verdict::Hold(_, Held::Terminating)),
-    }
-}
-
-/// The sibling that is not Ready, and why.
-fn culprit(judged: &Judged<'_>, view: &NodeView, now: Timestamp) -> Option<String> {
-    let owner = &judged.pod.owner.as_ref()?.uid;
-    let siblings: &[Sibling] = view.siblings.as_deref().unwrap_or_default();
-    let sick = siblings
-        .iter()
-        .find(|sibling| sibling.owner == *owner && !sibling.ready && !sibling.leaving)?;
-    let since = sick.created_at.map_or(String::new(), |at| {
-        format!(" for {}", crate::time::human(now.since(at)))
-    });
-    let why = sick.trouble.as_deref().unwrap_or("no reason given");
-    Some(format!("{} is not Ready{since}: {why}", sick.key.name))
 }
 
 impl fmt::Display for Standing {

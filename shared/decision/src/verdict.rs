@@ -139,6 +139,11 @@ pub struct Judged<'a> {
 }
 
 impl Judged<'_> {
+    /// Whether this turn tries to remove the pod.
+    pub fn is_removed(&self) -> bool {
+        matches!(self.verdict, Verdict::Evict | Verdict::Force(..))
+    }
+
     /// Whether the departure still waits for this pod.
     pub fn is_waited_for(&self) -> bool {
         !matches!(self.verdict, Verdict::Leave(_) | Verdict::Gone)

@@ -2,11 +2,11 @@
 //!
 //! Processes do not see each other, so all compute the same from what is written down: the departing nodes
 //! (unschedulable, with our record), in the order of (hard deadline, instance id). Of a group's living targets
-//! a share stays in; of the departing ones only the first that the floor allows may go. A record of a withdrawal
-//! is written before the call, so who has one counts as gone already.
+//! a share stays in; of the departing ones only the first that the floor allows may go. A withdrawal is written down
+//! before the call, and looked at again before it is made.
 //!
 //! ```text
-//!   living ─── keep (floor) ─── those with a record ──> free places ──> the first in the order
+//!   living ─── keep (floor) ──> free places ──> those who wrote it down ──> the first in the order
 //! ```
 //!
 //! Two processes that list at the same moment agree unless a node joined the order in between; hence a node waits
@@ -15,7 +15,7 @@
 
 use crate::annotation::Departure;
 use crate::id::InstanceId;
-use crate::limits::{ORDER_SETTLES, WITHDRAW_MARGIN};
+use crate::limits::{CLAIM_SETTLES, ORDER_SETTLES, WITHDRAW_MARGIN};
 use crate::policy::Policy;
 use crate::snapshot::aws::{RegistrationOwner, TargetGroup, TargetState};
 use crate::step::TargetId;
@@ -82,8 +82,11 @@ pub struct Order<'a> {
     pub now: Timestamp,
     /// This instance.
     pub me: &'a InstanceId,
-    /// When the departure began.
+    /// When the signals were sent: what the ASG took out by itself left before that.
     pub since: Timestamp,
+    /// When our record was begun. The wait for the floor counts from here: after an outage of ours, or in a storm,
+    /// signals are old, and their age says nothing about how long replacements had.
+    pub begun: Timestamp,
     /// Its earliest hard deadline.
     pub hard: Option<Timestamp>,
     /// Who else leaves.
@@ -103,14 +106,12 @@ pub enum Records<'a> {
 
 /// Where this instance stands with `group`.
 pub fn standing(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Standing {
-    let mine = || group.targets.iter().filter(|target| target.id == order.me.as_str());
-    let targets: Vec<TargetId> =
-        mine().filter(|target| target.state.is_registered()).map(id_of).collect();
+    let mine = group.targets.iter().filter(|target| target.id == order.me.as_str());
+    let targets: Vec<TargetId> = mine.filter(|target| target.state.is_registered()).map(id_of).collect();
     if !targets.is_empty() {
         return Standing::Registered { targets, may: may(group, order, policy) };
     }
-    let draining = mine().any(|target| target.state == TargetState::Draining);
-    left(group, order, policy, draining)
+    left(group, order, policy)
 }
 
 fn id_of(target: &crate::snapshot::aws::Target) -> TargetId {
@@ -119,8 +120,12 @@ fn id_of(target: &crate::snapshot::aws::Target) -> TargetId {
 
 /// When what left is settled and drained. Our record says when it left; of what the ASG took out we know only that
 /// it happened before the hook's event, and that the ASG waited for the delay.
-fn left(group: &TargetGroup, order: &Order<'_>, policy: &Policy, draining: bool) -> Standing {
+fn left(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Standing {
     let settle = policy.settle(group.balancer);
+    let draining = group
+        .targets
+        .iter()
+        .any(|target| target.id == order.me.as_str() && target.state == TargetState::Draining);
     let records = match order.records {
         Records::Known(records) => Some(records),
         Records::Unread | Records::NoNode => None,
@@ -151,34 +156,54 @@ fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
     let latest = latest(group, order, policy);
     let records = match order.records {
         Records::Known(records) => records,
-        Records::Unread => return May::Later { at: order.now, why: Wait::Unlisted },
+        Records::Unread => return unlisted(order),
         Records::NoNode => return blind(&living, order, latest),
     };
     let Some(mine) = records.get(order.me) else {
-        return May::Later { at: order.now, why: Wait::Unlisted };
+        return unlisted(order);
     };
     let ordered_at = mine.ranked_at + ORDER_SETTLES;
     if ordered_at > order.now {
         return May::Later { at: ordered_at, why: Wait::OrderSettles };
     }
     let keep = if order.now >= latest { 1 } else { floor(group, &living, records, policy) };
-    let claimed = |id: &InstanceId| {
-        id != order.me && records.get(id).is_some_and(|record| record.withdrawn_from(&group.arn).is_some())
-    };
-    let gone = records.keys().filter(|id| living.contains(id.as_str()) && claimed(id)).count();
-    let places = living.len().saturating_sub(gone).saturating_sub(keep);
     let before_me = records
         .iter()
-        .filter(|(id, _)| living.contains(id.as_str()) && !claimed(id))
-        .filter(|(id, record)| rank(id, record) < rank(order.me, mine))
+        .filter(|(id, _)| *id != order.me && living.contains(id.as_str()))
+        .filter(|(id, record)| is_before(id, record, mine, (group, order)))
         .count();
-    if before_me < places {
+    if before_me < living.len().saturating_sub(keep) {
         return May::Now;
     }
     if order.now >= latest {
         return May::LastLiving;
     }
     May::Later { at: latest, why: Wait::Floor { living: living.len(), keep } }
+}
+
+/// The list may work the next time; a list that never does ends with the hard deadline.
+fn unlisted(order: &Order<'_>) -> May {
+    May::Later { at: order.now + ORDER_SETTLES, why: Wait::Unlisted }
+}
+
+/// Whether another node takes a place before this one. Who wrote down that it leaves comes before all who did not, and
+/// it listed the others again after that: of any who leave, the last to write it down has seen all the others. Should
+/// too many have written at once, none of them leaves until all have seen that; then the order decides.
+fn is_before(
+    id: &InstanceId,
+    record: &Departure,
+    mine: &Departure,
+    (group, order): (&TargetGroup, &Order<'_>),
+) -> bool {
+    let claim = |record: &Departure| record.withdrawn_from(&group.arn).map(|withdrawn| withdrawn.at);
+    let settled = |at: Timestamp| at + CLAIM_SETTLES <= order.now;
+    let by_rank = rank(id, record) < rank(order.me, mine);
+    match (claim(record), claim(mine)) {
+        (Some(theirs), Some(own)) => by_rank || !settled(theirs) || !settled(own),
+        (Some(_), None) => true,
+        (None, Some(_)) => false,
+        (None, None) => by_rank,
+    }
 }
 
 /// The place of a node in the order: the most urgent first, ties by id.
@@ -210,18 +235,24 @@ fn living(group: &TargetGroup) -> BTreeSet<&str> {
 }
 
 /// How many living targets must stay: the share of those that are in or were in before the departing ones left.
+/// A record counts for as long as its node is there: with a short deregistration delay the target itself is gone
+/// from the group within seconds, and a floor without it would sink with each departure.
 fn floor(
     group: &TargetGroup,
     living: &BTreeSet<&str>,
     records: &BTreeMap<InstanceId, Departure>,
     policy: &Policy,
 ) -> usize {
-    let leaving = group
+    let draining: BTreeSet<&str> = group
         .targets
         .iter()
         .filter(|target| target.state == TargetState::Draining)
         .map(|target| target.id.as_str())
-        .filter(|id| records.keys().any(|instance| instance.as_str() == *id));
+        .collect();
+    let leaving = records
+        .iter()
+        .filter(|(id, record)| draining.contains(id.as_str()) || record.withdrawn_from(&group.arn).is_some())
+        .map(|(id, _)| id.as_str());
     let base = living.iter().copied().chain(leaving).collect::<BTreeSet<_>>().len();
     (base * usize::from(policy.floor_percent)).div_ceil(100).max(1)
 }
@@ -229,7 +260,7 @@ fn floor(
 /// The last moment for a withdrawal: the settle time must fit before the hard deadline, and without one
 /// nobody waits longer for a replacement than the policy says.
 fn latest(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Timestamp {
-    let patience = order.since + policy.withdraw_hold;
+    let patience = order.begun + policy.withdraw_hold;
     match order.hard {
         Some(hard) => patience.min(hard - policy.settle(group.balancer) - WITHDRAW_MARGIN),
         None => patience,

@@ -45,6 +45,11 @@ impl<K: Ord + Clone, V: Clone> Cache<K, V> {
         (now.since(entry.put_at) < self.lasts).then(|| entry.value.clone())
     }
 
+    /// What was put under this key last, however old: for when the service that knows better does not answer.
+    pub fn last(&self, key: &K) -> Option<V> {
+        self.lock().by_key.get(key).map(|entry| entry.value.clone())
+    }
+
     /// Keeps a value. A full cache drops what was put first.
     pub fn put(&self, key: K, value: V, now: Timestamp) {
         let mut entries = self.lock();

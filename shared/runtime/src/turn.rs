@@ -43,7 +43,7 @@ pub async fn turn(app: &App, batch: &[Arrived], until: Timestamp) -> Turn {
         act.remember_blocked(&decision.instance, now);
         tracing::warn!(
             instance = %decision.instance,
-            report = decision.report.blocked_page(now, &app.policy),
+            report = decision.report.page(now, &app.policy),
             "drain blocked"
         );
     }

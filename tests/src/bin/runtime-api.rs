@@ -33,7 +33,9 @@ fn run() -> io::Result<()> {
     };
     let settings = settings
         .iter()
-        .map(|pair| pair.split_once('=').ok_or_else(|| io::Error::other(format!("{pair}: {USAGE}"))))
+        .map(|pair| {
+            pair.split_once('=').ok_or_else(|| io::Error::other(format!("{pair}: {USAGE}")))
+        })
         .collect::<io::Result<Vec<_>>>()?;
     let text = std::fs::read_to_string(file).map_err(|error| named(file, &error))?;
     let payload: Value = serde_json::from_str(&text).map_err(|error| named(file, &error))?;

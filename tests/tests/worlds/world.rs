@@ -9,9 +9,15 @@ use sandbox::lambda::Lambda;
 use sandbox::scenario::{LIFECYCLE_QUEUE, Owner, Place, Scenario};
 use sandbox::world::{Call, Millis, World};
 
-/// How long a world is watched at most. Global timeouts of two days are not waited for: what is blocked for two hours
-/// is blocked.
-const WATCHED_MS: Millis = 2 * 3_600_000;
+/// How long a world is watched at most after the last thing befell it: long enough for every wait of ours that is not
+/// somebody else's budget.
+const WATCHED_MS: Millis = 8 * 60_000;
+
+/// One world in so many is watched for hours, past the longest drain and several hard deadlines.
+const LONG_WORLDS: u64 = 25;
+
+/// How long: past the shortest global timeout, 100 heartbeats of 120 s.
+const LONG_WATCHED_MS: Millis = 4 * 3_600_000;
 
 /// A world is over this long after nothing waits any more.
 const QUIET_MS: Millis = 60_000;
@@ -124,7 +130,8 @@ async fn live(seed: u64, play: Play) -> Told {
     let functions = [function_with(&place.sandbox, "lifecycle", &deployment, decide)];
     let mut lambda = Lambda::new(&place.sandbox, &functions);
     let (start, last) = (place.sandbox.now(), scenario.incidents.iter().map(|(at, ..)| *at).max().unwrap_or(0));
-    let until = start + WATCHED_MS;
+    let watched = if seed % LONG_WORLDS == 0 { LONG_WATCHED_MS } else { WATCHED_MS };
+    let until = start + last + watched;
     while place.sandbox.now() < until {
         let quiet = move |world: &World| world.now > start + last && is_quiet(world);
         lambda.drive(until, quiet).await;

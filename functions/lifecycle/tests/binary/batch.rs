@@ -55,7 +55,10 @@ fn a_body_that_cannot_be_read_is_a_dead_letter_and_harms_nobody_else() {
     assert_eq!(letters.len(), 1, "{letters:?}");
     let letter: Value = serde_json::from_str(letters[0]).unwrap();
     assert_eq!(letter["MessageBody"], body_of(&text, CUT_OFF), "the body as it came");
-    assert!(letter["QueueUrl"].as_str().is_some_and(|url| url.ends_with("/ebbtide-dead")), "{letter}");
+    assert!(
+        letter["QueueUrl"].as_str().is_some_and(|url| url.ends_with("/ebbtide-dead")),
+        "{letter}"
+    );
     let reason = letter["MessageAttributes"]["reason"]["StringValue"].as_str().unwrap();
     assert!(reason.contains("JSON"), "{reason}");
     let failures = seen.answer["batchItemFailures"].as_array().unwrap();

@@ -6,8 +6,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-mod batch;
 mod bare;
+mod batch;
 mod start;
 
 use serde_json::Value;
@@ -74,6 +74,7 @@ fn invoke(account: Account, settings: &[(&str, &str)], payload: &str, deadline_m
     let answer = function.invoke(payload, deadline_ms);
     let calls = function.aws.calls();
     let ended = function.end().unwrap();
-    let answer = answer.unwrap_or_else(|failure| panic!("{failure:?}\n{}{}", ended.stdout, ended.stderr));
+    let answer =
+        answer.unwrap_or_else(|failure| panic!("{failure:?}\n{}{}", ended.stdout, ended.stderr));
     Seen { answer, calls, ended }
 }

@@ -1,36 +1,59 @@
 //! A departure whose node is there: the steps that need the cluster.
 
-use super::record::{begun, current, is_cordoned, merged, patch, withdrawing};
-use super::{Case, deregister, is_last_moment};
+use super::record::{begun, current, is_cordoned, merged, patch, recordoned, withdrawing};
+use super::withdrawal::Withdrawal;
+use super::{Case, is_last_moment};
 use crate::annotation::{Departure, FORCE, HOLD_UNTIL};
 use crate::budget::{NodeOrder, node_order};
 use crate::decision::Course;
 use crate::id::InstanceId;
-use crate::judge::{Bench, Path, judge};
-use crate::limits::{BLOCKED_AFTER, BLOCKED_REPORT_EVERY, RECORD_FRESH, REMOVALS_AT_ONCE_MAX, SETTLING_LOOK};
+use crate::judge::{Bench, forced_from, judge};
+use crate::limits::{BLOCKED_AFTER, BLOCKED_REPORT_EVERY, ORDER_SETTLES, REMOVALS_AT_ONCE_MAX, SETTLING_LOOK};
 use crate::policy::Mode;
 use crate::report::{Report, Stage};
-use crate::snapshot::aws::TargetGroup;
 use crate::snapshot::cluster::{NodeView, Peer};
-use crate::step::{NodePatch, Note, NoteSubject, PatchPurpose, Removal, Step, TargetId};
+use crate::step::{NodePatch, Note, NoteSubject, PatchPurpose, Removal, Step};
 use crate::time::Timestamp;
 use crate::verdict::{Forced, Judged, Verdict};
-use crate::withdraw::{May, Order, Records, Standing, standing};
+use crate::withdraw::{Order, Records};
 use std::collections::BTreeMap;
 
 /// Decides for a node that was found and verified.
 pub(super) fn decide(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
     report.node = Some(view.node.name.clone());
     let recorded = current(case, &view.node);
-    if case.policy.mode != Mode::Observe {
-        if let Some(patch) = cordon(case, view, recorded.as_ref()) {
-            report.stage = Stage::Cordoning;
-            let steps = cordoning(case, view, patch, recorded.is_none());
-            return case.again(steps, report, case.now());
+    let owed = cordon(case, view, recorded.as_ref());
+    if case.policy.mode == Mode::Observe {
+        return observed(case, view, (recorded, owed), report);
+    }
+    if let Some(patch) = owed {
+        report.stage = Stage::Cordoning;
+        let mut steps = vec![Step::PatchNode(patch)];
+        if recorded.is_none() {
+            steps.push(departing(case, view));
         }
+        return case.again(steps, report, case.now());
     }
     let record = recorded.unwrap_or_else(|| begun(case, &view.node));
     cordoned(case, view, &record, report)
+}
+
+/// Nothing will be written, so this turn is all there is: it tells what the turns of mode `act` would do one after
+/// the other, as if the record had been on the node since the signal was sent.
+fn observed(
+    case: &Case<'_>,
+    view: &NodeView,
+    (recorded, owed): (Option<Departure>, Option<NodePatch>),
+    report: Report,
+) -> Course {
+    let record = recorded.unwrap_or_else(|| Departure {
+        since: case.since,
+        ranked_at: case.since - ORDER_SETTLES,
+        ..begun(case, &view.node)
+    });
+    let mut course = cordoned(case, view, &record, report);
+    course.steps.splice(0..0, owed.map(Step::PatchNode));
+    course
 }
 
 /// The PATCH that is owed before anything else may happen to this node.
@@ -40,24 +63,24 @@ fn cordon(case: &Case<'_>, view: &NodeView, recorded: Option<&Departure>) -> Opt
     };
     let merged = merged(case, record);
     if !is_cordoned(&view.node) {
-        return Some(patch(&view.node, &merged, PatchPurpose::Cordon));
+        let record = recordoned(merged, &view.node);
+        return Some(patch(&view.node, &record, PatchPurpose::Cordon));
     }
     (merged != *record).then(|| patch(&view.node, &merged, PatchPurpose::Record))
 }
 
-fn cordoning(case: &Case<'_>, view: &NodeView, patch: NodePatch, first: bool) -> Vec<Step> {
-    let mut steps = vec![Step::PatchNode(patch)];
-    if first {
-        let hooks: Vec<&str> = case.signals.iter().map(|signal| signal.hook.hook.as_str()).collect();
-        let until = case.hard.map_or_else(|| "no hard deadline".to_owned(), |at| format!("at the latest at {at}"));
-        steps.push(Step::Note(Note {
-            about: NoteSubject::Node { name: view.node.name.clone(), uid: view.node.uid.clone() },
-            warning: false,
-            reason: "Departing",
-            text: format!("{} leaves service for {}; {until}", case.snapshot.instance, hooks.join(", ")),
-        }));
-    }
-    steps
+/// The Event that says so on the node.
+fn departing(case: &Case<'_>, view: &NodeView) -> Step {
+    let hooks: Vec<&str> = case.signals.iter().map(|signal| signal.hook.hook.as_str()).collect();
+    let until = case
+        .hard
+        .map_or_else(|| "no hard deadline".to_owned(), |at| format!("at the latest at {at}"));
+    Step::Note(Note {
+        about: NoteSubject::Node { name: view.node.name.clone(), uid: view.node.uid.clone() },
+        warning: false,
+        reason: "Departing",
+        text: format!("{} leaves service for {}; {until}", case.snapshot.instance, hooks.join(", ")),
+    })
 }
 
 fn cordoned(case: &Case<'_>, view: &NodeView, record: &Departure, mut report: Report) -> Course {
@@ -66,23 +89,25 @@ fn cordoned(case: &Case<'_>, view: &NodeView, record: &Departure, mut report: Re
         now: case.now(),
         me: &case.snapshot.instance,
         since: case.since,
+        begun: record.since,
         hard: record.hard().or(case.hard),
         records: records.as_ref().map_or(Records::Unread, Records::Known),
     };
-    let mut withdrawal = Withdrawal::default();
-    match &case.snapshot.aws.target_groups {
-        Ok(groups) => groups.iter().for_each(|group| withdrawal.look(group, &order, case, record)),
-        Err(unread) => withdrawal.unread = Some(unread.why.clone()),
-    }
+    let mut withdrawal = Withdrawal::look(case, &order, record);
     withdrawal.tell(&mut report);
-    if !withdrawal.to_record.is_empty() && case.policy.mode != Mode::Observe {
+    if withdrawal.must_be_recorded() && case.policy.mode != Mode::Observe {
         report.stage = Stage::Withdrawing;
         let record = withdrawing(record, &withdrawal.to_record, case.now());
         let step = Step::PatchNode(patch(&view.node, &record, PatchPurpose::Record));
         return case.again(vec![step], report, case.now());
     }
-    let steps = std::mem::take(&mut withdrawal.steps);
-    pods(case, view, steps, &withdrawal, report)
+    let mut steps = Vec::new();
+    if !withdrawal.to_record.is_empty() {
+        let record = withdrawing(record, &withdrawal.to_record, case.now());
+        steps.push(Step::PatchNode(patch(&view.node, &record, PatchPurpose::Record)));
+    }
+    steps.append(&mut withdrawal.steps);
+    pods(case, view, record, (steps, &withdrawal), report)
 }
 
 /// The records of all departing nodes; ours as it was just read, since the list may be a moment older.
@@ -95,84 +120,18 @@ pub(crate) fn records(peers: &[Peer], own: &Departure) -> BTreeMap<InstanceId, D
     records
 }
 
-/// Where the node stands with all its target groups, and what is to be done about it.
-#[derive(Debug, Default)]
-struct Withdrawal<'a> {
-    /// Calls for groups whose withdrawal is on record.
-    steps: Vec<Step>,
-    /// Groups to put on record first.
-    to_record: Vec<(&'a TargetGroup, Vec<TargetId>)>,
-    /// How requests reach the node.
-    paths: Vec<Path>,
-    /// The standing of each group.
-    standings: Vec<(&'a TargetGroup, Standing)>,
-    /// Until when the node must stay for its load balancers' sake.
-    stays_until: Option<Timestamp>,
-    /// Why the groups could not be read.
-    unread: Option<String>,
-}
-
-impl<'a> Withdrawal<'a> {
-    fn look(&mut self, group: &'a TargetGroup, order: &Order<'_>, case: &Case<'_>, record: &Departure) {
-        let standing = standing(group, order, case.policy);
-        match &standing {
-            Standing::Registered { targets, may: May::Now } => {
-                let fresh = record.withdrawn_from(&group.arn).is_some_and(|withdrawn| {
-                    withdrawn.targets == *targets && case.now().since(withdrawn.at) <= RECORD_FRESH
-                });
-                if fresh {
-                    self.steps.push(deregister(group, targets.clone()));
-                } else {
-                    self.to_record.push((group, targets.clone()));
-                }
-                self.stay(case.now());
-            }
-            Standing::Registered { may: May::Later { at, .. }, .. } => self.stay(*at),
-            Standing::Leaving { drained, .. } => self.stay((*drained).max(case.now())),
-            Standing::Clear | Standing::Registered { may: May::LastLiving, .. } => {}
-        }
-        self.paths.push(Path { ports: ports(group, case, record), standing: standing.clone() });
-        self.standings.push((group, standing));
-    }
-
-    fn stay(&mut self, until: Timestamp) {
-        self.stays_until = self.stays_until.max(Some(until));
-    }
-
-    fn tell(&self, report: &mut Report) {
-        for (group, standing) in &self.standings {
-            report.registration(group, standing);
-        }
-        if let Some(why) = &self.unread {
-            report.unread(why);
-        }
-    }
-}
-
-/// The ports at which the group reaches the instance: as registered now, or as our record says; else unknown.
-fn ports(group: &TargetGroup, case: &Case<'_>, record: &Departure) -> Option<std::collections::BTreeSet<u16>> {
-    let me = case.snapshot.instance.as_str();
-    let now = group.targets.iter().filter(|target| target.id == me).map(|target| target.port);
-    let then = record
-        .withdrawn_from(&group.arn)
-        .into_iter()
-        .flat_map(|withdrawn| withdrawn.targets.iter().map(|target| target.port));
-    let ports: std::collections::BTreeSet<u16> = now.chain(then).collect();
-    (!ports.is_empty()).then_some(ports)
-}
-
 fn pods(
     case: &Case<'_>,
     view: &NodeView,
-    mut steps: Vec<Step>,
-    withdrawal: &Withdrawal<'_>,
+    record: &Departure,
+    (mut steps, withdrawal): (Vec<Step>, &Withdrawal<'_>),
     mut report: Report,
 ) -> Course {
     let pods = match &view.pods {
         Ok(pods) => pods,
         Err(_) if !steps.is_empty() => {
             report.stage = Stage::Withdrawing;
-            return last_or(case, steps, report, case.now());
+            return last_or(case, steps, report, withdrawal.wake.unwrap_or_else(|| case.look()));
         }
         Err(unread) => {
             report.unread(&unread.why);
@@ -180,31 +139,29 @@ fn pods(
         }
     };
     let order: NodeOrder = view.peers.as_deref().map(node_order).unwrap_or_default();
-    let soft = soft(case, view);
     let bench = Bench {
         now: case.now(),
         policy: case.policy,
         view,
-        since: case.since,
+        begun: record.since,
         hard: case.hard,
-        soft,
+        soft: soft(case, view),
         forced: force(view),
-        paths: &withdrawal.paths,
+        paths: withdrawal.unread.map_or(Ok(withdrawal.paths.as_slice()), Err),
         order: &order,
         memory: &case.snapshot.memory,
         look: case.look(),
     };
     let judged = judge(pods, &bench);
     steps.extend(removals(&judged));
-    report.pods(&judged, view, case.snapshot, soft);
-    let left = judged.iter().any(Judged::is_waited_for);
-    let next = next_look(case, &judged);
-    if left {
+    report.pods(&judged, view, case.snapshot, bench.soft);
+    if judged.iter().any(Judged::is_waited_for) {
         report.stage = Stage::Draining;
         steps.extend(blocked(case, view, &mut report));
-        return last_or(case, steps, report, next);
+        return last_or(case, steps, report, next_look(&judged, &bench, withdrawal.wake));
     }
-    emptied(case, view, steps, withdrawal, (report, pods.iter().any(|pod| pod.claims && !is_leaving(pod))))
+    let others_hold_volumes = pods.iter().any(|pod| pod.claims && !is_leaving(pod));
+    emptied(case, view, steps, withdrawal, (report, others_hold_volumes))
 }
 
 /// An Event on the node when the drain has stood still for a while, now and then.
@@ -219,7 +176,7 @@ fn blocked(case: &Case<'_>, view: &NodeView, report: &mut Report) -> Option<Step
         about: NoteSubject::Node { name: view.node.name.clone(), uid: view.node.uid.clone() },
         warning: true,
         reason: "DrainBlocked",
-        text: report.blocked_page(case.now(), case.policy),
+        text: report.page(case.now(), case.policy),
     }))
 }
 
@@ -253,7 +210,8 @@ fn emptied(
     }
     if let Some(until) = withdrawal.stays_until {
         report.stage = Stage::Settling(until);
-        return last_or(case, steps, report, until.min(case.now() + SETTLING_LOOK).min(case.in_time()));
+        let at = (case.now() + SETTLING_LOOK).max(case.look()).min(case.in_time());
+        return last_or(case, steps, report, withdrawal.wake.map_or(at, |wake| wake.min(at)));
     }
     report.stage = Stage::Drained;
     case.done(steps, report, "drained: pods, registrations and volumes are gone".into())
@@ -269,13 +227,24 @@ fn last_or(case: &Case<'_>, steps: Vec<Step>, mut report: Report, at: Timestamp)
     case.again(steps, report, at)
 }
 
-/// When something that is held may change: its own instant, or the next look.
-fn next_look(case: &Case<'_>, judged: &[Judged<'_>]) -> Timestamp {
-    let held = judged.iter().filter_map(|judged| match judged.verdict {
-        Verdict::Hold(until, _) if until > case.now() => Some(until),
+/// When something may change: a held pod's own instant, the moment from which a pod is forced, the soft deadline, the
+/// groups'; or the next look.
+fn next_look(judged: &[Judged<'_>], bench: &Bench<'_>, wake: Option<Timestamp>) -> Timestamp {
+    let waited = || judged.iter().filter(|judged| judged.is_waited_for());
+    if waited().filter(|judged| judged.is_removed()).count() > REMOVALS_AT_ONCE_MAX {
+        return bench.now;
+    }
+    let held = waited().filter_map(|judged| match judged.verdict {
+        Verdict::Hold(until, _) => Some(until),
+        Verdict::Evict if !bench.memory.evictions.contains_key(&judged.pod.uid) => {
+            // Accepted for the first time: its end is near, and others may wait for it.
+            Some(bench.now + SETTLING_LOOK)
+        }
         _ => None,
     });
-    held.chain([case.look()]).min().unwrap_or(case.now())
+    let forced = waited().filter_map(|judged| Some(forced_from(judged.pod, bench.hard?)));
+    let ahead = held.chain(forced).chain([bench.soft]).chain(wake).filter(|at| *at > bench.now);
+    ahead.chain([bench.look]).min().unwrap_or(bench.look)
 }
 
 fn removals(judged: &[Judged<'_>]) -> Vec<Step> {

@@ -3,6 +3,7 @@
 use super::Case;
 use crate::admit::Admitted;
 use crate::annotation::{Contributor, DEPARTURE, Departure, TAINT, VERSION, Withdrawn};
+use crate::limits::RECORD_FRESH;
 use crate::snapshot::aws::TargetGroup;
 use crate::snapshot::cluster::{Node, Taint};
 use crate::step::{NodePatch, PatchPurpose, TargetId};
@@ -27,10 +28,15 @@ fn has_taint(node: &Node) -> bool {
     node.taints.iter().any(|taint| taint.key == TAINT && taint.effect == EFFECT)
 }
 
-/// The record with every signal's part in it; unchanged when all are there already.
+/// The record with every signal's part in it; unchanged when all are there already. What another signal asked for
+/// ends with its deadline: AWS has ended that wait, and a deadline long past would put this node before all others.
 pub(super) fn merged(case: &Case<'_>, record: &Departure) -> Departure {
     let mut merged = record.clone();
-    for contributor in contributors(case.signals) {
+    let contributors = contributors(case.signals);
+    merged.because.retain(|known| {
+        known.hard > case.now() || contributors.iter().any(|own| own.token == known.token)
+    });
+    for contributor in contributors {
         let known = merged.because.iter().any(|other| other.token == contributor.token);
         if !known {
             merged.because.push(contributor);
@@ -40,6 +46,15 @@ pub(super) fn merged(case: &Case<'_>, record: &Departure) -> Departure {
         merged.ranked_at = case.now();
     }
     merged
+}
+
+/// The record of a node that somebody uncordoned meanwhile: what we set again is ours to undo.
+pub(super) fn recordoned(record: Departure, node: &Node) -> Departure {
+    Departure {
+        cordoned: record.cordoned || !node.unschedulable,
+        tainted: record.tainted || !has_taint(node),
+        ..record
+    }
 }
 
 /// A new record. What an earlier generation left changed on the node is still ours to undo.
@@ -72,6 +87,27 @@ fn contributors(signals: &[Admitted<'_>]) -> Vec<Contributor> {
             })
         })
         .collect()
+}
+
+/// Whether the record tells of a withdrawal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Noted {
+    /// Not of this one.
+    Not,
+    /// A moment ago: the call follows.
+    Fresh,
+    /// Some time ago, and the targets are still in: the call failed.
+    Stale,
+}
+
+/// Whether `record` says that `targets` leave `group`.
+pub(crate) fn noted(record: &Departure, group: &TargetGroup, targets: &[TargetId], now: Timestamp) -> Noted {
+    match record.withdrawn_from(&group.arn) {
+        Some(withdrawn) if withdrawn.targets != targets => Noted::Not,
+        Some(withdrawn) if now.since(withdrawn.at) <= RECORD_FRESH => Noted::Fresh,
+        Some(_) => Noted::Stale,
+        None => Noted::Not,
+    }
 }
 
 /// The record with a withdrawal noted for now.

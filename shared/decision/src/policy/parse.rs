@@ -57,8 +57,8 @@ impl fmt::Display for Span {
         let seconds = self.0.as_secs();
         match seconds {
             0 => write!(out, "0s"),
-            _ if seconds % 3600 == 0 => write!(out, "{}h", seconds / 3600),
-            _ if seconds % 60 == 0 => write!(out, "{}m", seconds / 60),
+            _ if seconds.is_multiple_of(3600) => write!(out, "{}h", seconds / 3600),
+            _ if seconds.is_multiple_of(60) => write!(out, "{}m", seconds / 60),
             _ => write!(out, "{seconds}s"),
         }
     }

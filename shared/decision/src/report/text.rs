@@ -1,10 +1,13 @@
 //! The report as text: one line for a drain that goes its way, a page for one that is blocked.
 
-use super::{Remaining, Report, Stage};
+use super::{Advice, Hold, Remaining, Report, Stage};
 use crate::annotation::{FORCE, HOLD_UNTIL};
-use crate::policy::{AtLongestDrain, Policy};
+use crate::id::{AsgName, HookName, InstanceId};
+use crate::policy::{AtLongestDrain, LaunchDeadline, Policy};
 use crate::time::{Timestamp, human};
+use std::collections::BTreeSet;
 use std::fmt::{self, Write as _};
+use std::time::Duration;
 
 impl fmt::Display for Stage {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -42,68 +45,207 @@ impl fmt::Display for Report {
     }
 }
 
+/// Pods of which a page tells one by one. Twice: an Event, which takes 1,024 bytes, ends before what can be done.
+/// Half: the third blocked pod is not named where people look first.
+const PODS_SHOWN_MAX: usize = 5;
+
 impl Report {
-    /// The page about a blocked drain: the same text in the log, in the node's Event and in a notification.
-    pub fn blocked_page(&self, now: Timestamp, policy: &Policy) -> String {
+    /// The page about this departure or arrival: the same text in the log, in the node's Event and in a notification.
+    pub fn page(&self, now: Timestamp, policy: &Policy) -> String {
         let mut page = String::new();
-        let node = self.node.as_ref().map_or("", |node| node.as_str());
-        let age = self.since.map_or(String::new(), |since| human(now.since(since)));
-        line(&mut page, format_args!("BLOCKED  {node} ({})   {age}", self.instance));
-        let blocked = self.remaining.iter().filter(|pod| pod.blocked).count();
-        line(&mut page, format_args!("{} pods left, {blocked} of them blocked", self.remaining.len()));
-        for registration in &self.registrations {
-            line(&mut page, format_args!("{registration}"));
-        }
-        for pod in self.remaining.iter().filter(|pod| pod.blocked) {
-            blocked_pod(&mut page, pod);
-        }
-        self.if_nobody_acts(&mut page, policy);
-        self.what_you_can_do(&mut page, node);
+        self.head(&mut page, now);
+        self.pods_left(&mut page);
+        let ahead = self.if_nobody_acts(policy);
+        section(&mut page, "if nobody acts", ahead.iter().map(|(at, what)| format!("{at}  {what}")));
+        let advice = self.what_you_can_do(now);
+        let width = advice.iter().map(|advice| advice.label.len()).max().unwrap_or_default();
+        let lines = advice.iter().map(|advice| format!("{:<width$}   {}", advice.label, advice.text));
+        section(&mut page, "what you can do", lines);
+        section(&mut page, "besides", self.warnings.iter().cloned());
         page
     }
 
-    fn if_nobody_acts(&self, page: &mut String, policy: &Policy) {
-        line(page, format_args!("\nif nobody acts"));
-        if let Some(soft) = self.soft.filter(|soft| self.hard.is_none_or(|hard| *soft < hard)) {
-            let then = match policy.at_longest_drain {
-                AtLongestDrain::GoOn => "policy go-on: nothing is deleted, this is reported again",
-                AtLongestDrain::Force => "policy force: what is left is deleted, budgets or not",
-            };
-            line(page, format_args!("  {soft}  longest drain, {then}"));
+    fn head(&self, page: &mut String, now: Timestamp) {
+        let age = self.since.map_or(String::new(), |since| format!("   {}", human(now.since(since))));
+        line(page, format_args!("{}  {}{age}", self.headline(), self.names()));
+        let blocked = self.remaining.iter().filter(|pod| pod.hold == Hold::Blocked).count();
+        let pods = if self.remaining.len() == 1 { "pod" } else { "pods" };
+        let mut counts = match (self.remaining.len(), blocked) {
+            (0, _) => Vec::new(),
+            (left, 0) => vec![format!("{left} {pods} left")],
+            (left, blocked) => vec![format!("{left} {pods} left, {blocked} blocked")],
+        };
+        if self.staying > 0 {
+            counts.push(format!("{} stay until the end", self.staying));
         }
-        match self.hard {
-            Some(hard) => line(
-                page,
-                format_args!("  {hard}  the hook's global timeout: what is left is deleted shortly before"),
-            ),
-            None => line(page, format_args!("  no hard deadline is known")),
+        counts.extend(self.beat_at.map(|at| format!("last heartbeat {at}")));
+        if !counts.is_empty() {
+            line(page, format_args!("{}", counts.join(" · ")));
+        }
+        if !self.is_blocked() {
+            line(page, format_args!("{}", self.stage));
+        }
+        for registration in &self.registrations {
+            line(page, format_args!("{registration}"));
         }
     }
 
-    fn what_you_can_do(&self, page: &mut String, node: &str) {
-        line(page, format_args!("\nwhat you can do"));
-        for because in self.remaining.iter().filter_map(|pod| pod.because.as_ref()) {
-            line(page, format_args!("  make room      {because}"));
+    fn headline(&self) -> &'static str {
+        match self.stage {
+            _ if self.is_blocked() => "BLOCKED",
+            Stage::Overdue => "OVERDUE",
+            Stage::Unreachable { .. } => "UNREACHABLE",
+            Stage::Arriving(_) => "ARRIVING",
+            Stage::Arrived => "ARRIVED",
+            Stage::Drained | Stage::Ended => "DEPARTED",
+            Stage::NotOurs => "NOT OURS",
+            Stage::Looking
+            | Stage::Proving
+            | Stage::Registering(_)
+            | Stage::Cordoning
+            | Stage::Withdrawing
+            | Stage::Draining
+            | Stage::Detaching
+            | Stage::Settling(_) => "DEPARTING",
         }
-        line(page, format_args!("  let it break   kubectl annotate node {node} {FORCE}=now"));
-        line(page, format_args!("  wait longer    kubectl annotate node {node} {HOLD_UNTIL}=15:30Z"));
+    }
+
+    /// `node (instance, ASG group, hook name)`.
+    fn names(&self) -> String {
+        let groups: BTreeSet<_> = self.hooks.iter().map(|(asg, _)| format!("ASG {asg}")).collect();
+        let hooks = self.hooks.iter().map(|(_, hook)| format!("hook {hook}"));
+        let rest: Vec<String> = groups.into_iter().chain(hooks).collect();
+        match &self.node {
+            Some(node) => {
+                let inner: Vec<String> = [self.instance.to_string()].into_iter().chain(rest).collect();
+                format!("{node} ({})", inner.join(", "))
+            }
+            None if rest.is_empty() => self.instance.to_string(),
+            None => format!("{} ({})", self.instance, rest.join(", ")),
+        }
+    }
+
+    /// The blocked pods, or all of them when none is.
+    fn pods_left(&self, page: &mut String) {
+        let blocked = self.is_blocked();
+        let shown: Vec<&Remaining> =
+            self.remaining.iter().filter(|pod| !blocked || pod.hold == Hold::Blocked).collect();
+        for pod in shown.iter().take(PODS_SHOWN_MAX) {
+            pod_left(page, pod);
+        }
+        if shown.len() > PODS_SHOWN_MAX {
+            line(page, format_args!("\nand {} more", shown.len() - PODS_SHOWN_MAX));
+        }
+    }
+
+    /// What comes by itself, and when.
+    fn if_nobody_acts(&self, policy: &Policy) -> Vec<(Timestamp, String)> {
+        let mut ahead = Vec::new();
+        match &self.stage {
+            Stage::Registering(until) => ahead.push((*until, "no node to drain: the hook is answered".to_owned())),
+            Stage::Settling(until) => ahead.push((*until, "the hook is answered, AWS ends the instance".to_owned())),
+            Stage::Draining | Stage::Detaching => ahead.extend(self.soft.map(|soft| (soft, at_soft(policy)))),
+            Stage::Arriving(_) => ahead.extend(self.since.map(|since| {
+                (since + policy.longest_launch, format!("longest launch: {}", at_launch_deadline(policy)))
+            })),
+            Stage::Looking
+            | Stage::Proving
+            | Stage::Cordoning
+            | Stage::Withdrawing
+            | Stage::Unreachable { .. } => {}
+            Stage::Drained | Stage::Overdue | Stage::Ended | Stage::Arrived | Stage::NotOurs => return ahead,
+        }
+        ahead.retain(|(at, _)| self.hard.is_none_or(|hard| *at < hard));
+        ahead.extend(self.hard.map(|hard| (hard, self.at_hard(policy))));
+        ahead
+    }
+
+    fn at_hard(&self, policy: &Policy) -> String {
+        let what = match &self.stage {
+            Stage::Draining => "pods that are left are deleted before it, with as much of their grace as fits".to_owned(),
+            Stage::Unreachable { .. } => "the hook is answered, AWS ends the instance with its pods on it".to_owned(),
+            Stage::Arriving(_) => at_launch_deadline(policy),
+            _ => "the hook is answered shortly before it, whatever is left".to_owned(),
+        };
+        format!("the hook's global timeout: {what}")
+    }
+
+    fn what_you_can_do(&self, now: Timestamp) -> Vec<Advice> {
+        let mut advice: Vec<Advice> = Vec::new();
+        for pod in &self.remaining {
+            advice.extend(pod.advice.clone().filter(|new| !advice.contains(new)));
+        }
+        match (&self.stage, &self.node) {
+            (Stage::Draining, Some(node)) => {
+                let text = format!("kubectl annotate node {node} {FORCE}=now");
+                advice.push(Advice { label: "let it break", text });
+                let until = self.soft.unwrap_or(now).max(now) + Duration::from_secs(3600);
+                let until = Timestamp::from_seconds(until.millis() / 60_000 * 60);
+                if self.hard.is_none_or(|hard| until < hard) {
+                    let text = format!("kubectl annotate node {node} {HOLD_UNTIL}={until}");
+                    advice.push(Advice { label: "wait longer", text });
+                }
+            }
+            (Stage::Unreachable { .. }, _) => {
+                let text = "the cluster's endpoint, its security group, and our access entry".to_owned();
+                advice.push(Advice { label: "check", text });
+                advice.extend(self.hooks.iter().map(|hook| answer(hook, &self.instance)));
+            }
+            (Stage::Arriving(_), _) => {
+                advice.extend(self.hooks.iter().map(|hook| answer(hook, &self.instance)));
+            }
+            _ => {}
+        }
+        advice
     }
 }
 
-fn blocked_pod(page: &mut String, pod: &Remaining) {
+fn answer((asg, hook): &(AsgName, HookName), instance: &InstanceId) -> Advice {
+    let text = format!(
+        "aws autoscaling complete-lifecycle-action --auto-scaling-group-name {asg} --lifecycle-hook-name {hook} \
+         --instance-id {instance} --lifecycle-action-result CONTINUE"
+    );
+    Advice { label: "answer it", text }
+}
+
+fn at_soft(policy: &Policy) -> String {
+    match policy.at_longest_drain {
+        AtLongestDrain::GoOn => "longest drain, policy go-on: nothing is deleted, this is reported again".to_owned(),
+        AtLongestDrain::Force => "longest drain, policy force: what is left is deleted, budgets or not".to_owned(),
+    }
+}
+
+fn at_launch_deadline(policy: &Policy) -> String {
+    match policy.launch_deadline {
+        LaunchDeadline::Abandon => "policy abandon: AWS ends the instance and launches another".to_owned(),
+        LaunchDeadline::Continue => "policy continue: it goes into service as it is".to_owned(),
+    }
+}
+
+fn pod_left(page: &mut String, pod: &Remaining) {
     line(page, format_args!("\n{}   {}", pod.pod, pod.owner));
-    line(page, format_args!("  {}", pod.verdict));
-    if let Some(budget) = &pod.budget {
-        line(page, format_args!("  budget    {budget}"));
+    match (&pod.budget, pod.verdict.strip_prefix("held: ")) {
+        (Some(budget), _) => line(page, format_args!("  held by   {budget}")),
+        (None, Some(held)) => line(page, format_args!("  held by   {held}")),
+        (None, None) => line(page, format_args!("  now       {}", pod.verdict)),
     }
     if let Some(because) = &pod.because {
         line(page, format_args!("  because   {because}"));
     }
     if let Some(tried) = &pod.tried {
-        line(
-            page,
-            format_args!("  tried     eviction {} times, last {}", tried.count, tried.last_at),
-        );
+        let times = if tried.count == 1 { "time" } else { "times" };
+        let next = pod.next.map_or(String::new(), |at| format!("; next {at}"));
+        line(page, format_args!("  tried     eviction {} {times}, last {}{next}", tried.count, tried.last_at));
+    }
+}
+
+fn section(page: &mut String, title: &str, lines: impl Iterator<Item = String>) {
+    let mut lines = lines.peekable();
+    if lines.peek().is_some() {
+        line(page, format_args!("\n{title}"));
+    }
+    for text in lines {
+        line(page, format_args!("  {text}"));
     }
 }
 

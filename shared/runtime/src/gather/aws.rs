@@ -46,7 +46,11 @@ pub(super) async fn groups(round: Round<'_>, asgs: &BTreeSet<AsgName>) -> Groups
                 found.insert(asg, Ok(group));
             }
         }
-        Err(unread) => found.extend(missing.into_iter().map(|asg| (asg, Err(unread.clone())))),
+        // Configuration: what was read some minutes ago is better than nothing while AWS does not answer.
+        Err(unread) => found.extend(missing.into_iter().map(|asg| {
+            let old = app.kept.groups.last(&asg);
+            (asg, old.ok_or_else(|| unread.clone()))
+        })),
     }
     found
 }
@@ -63,7 +67,7 @@ pub(super) async fn hooks(round: Round<'_>, asgs: &BTreeSet<AsgName>) -> Hooks {
         if let Ok(hooks) = &hooks {
             app.kept.hooks.put(asg.clone(), hooks.clone(), round.now);
         }
-        (asg.clone(), hooks)
+        (asg.clone(), hooks.or_else(|unread| app.kept.hooks.last(asg).ok_or(unread)))
     });
     join_all(each).await.into_iter().collect()
 }

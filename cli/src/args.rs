@@ -1,0 +1,67 @@
+//! The command line. What is wrong with it is clap's to say, on standard error and with exit code 2.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::fmt;
+use std::path::PathBuf;
+
+/// EKS nodes leave without dropping requests.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "ebbtide", version, about)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run one lifecycle event through the real function against a simulated AWS and Kubernetes
+    Demo(DemoArgs),
+}
+
+/// What the demo is told.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = AFTER_HELP)]
+pub struct DemoArgs {
+    /// An event as AWS sends it: from EventBridge, flat, wrapped by SNS, or an SQS event of Lambda
+    /// [default: events/autoscaling.terminate.json]
+    #[arg(long, value_name = "FILE")]
+    pub event: Option<PathBuf>,
+    /// Where all chances of the simulation come from
+    #[arg(long, value_name = "N", default_value_t = 7)]
+    pub seed: u64,
+    /// externalTrafficPolicy of the Services behind the target groups
+    #[arg(long, value_enum, default_value_t = TrafficPolicy::Cluster)]
+    pub policy: TrafficPolicy,
+    /// Print one JSON object instead of the timeline
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `externalTrafficPolicy` of the demo's Services.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum TrafficPolicy {
+    /// Any node forwards to any pod
+    Cluster,
+    /// A node forwards only to its own pods
+    Local,
+}
+
+impl fmt::Display for TrafficPolicy {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Cluster => "cluster",
+            Self::Local => "local",
+        })
+    }
+}
+
+const AFTER_HELP: &str = "\
+The world is made after the event: its Auto Scaling group, hook and instance get the event's names, and
+the instance is brought into the state that the event speaks of. The event's own body is what the function
+receives, but for three things that can't be the file's: the token and the time are those of the simulated
+lifecycle action, and the hook's target_groups in NotificationMetadata are left out.
+
+With --json: served and dropped count requests, api_calls all calls of the function (evictions among them),
+seconds is the simulated time until the instance is where it was going. hook is null where none waits.";

@@ -1,0 +1,160 @@
+//! What happens to one instance in the world, so that the event is true of it.
+//!
+//! ```text
+//!   event ─> act ─> before: in service, new, or in the warm pool ─> begin ─> … ─> where it was going
+//! ```
+
+use crate::demo::cue::{Content, Script};
+use decision::signal::{HookRoute, HookSignal, SignalKind, Transition};
+use decision::time::Timestamp;
+use sandbox::World;
+use sandbox::aws::autoscaling::{Autoscaling, Capacity, LifecycleState, Way};
+use sandbox::aws::ec2::{Ec2, State};
+
+/// What happens to an instance.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Act {
+    /// It leaves for good, and is replaced.
+    Terminate,
+    /// It leaves for the warm pool.
+    ToWarmPool,
+    /// It ends in the warm pool.
+    EndInWarmPool,
+    /// It leaves for a new root volume, and comes back.
+    ReplaceRootVolume,
+    /// It is new.
+    Launch,
+    /// It is new, and goes to the warm pool.
+    LaunchIntoWarmPool,
+    /// It comes out of the warm pool.
+    LaunchFromWarmPool,
+}
+
+impl Act {
+    /// What must happen for a hook to say this.
+    pub(crate) fn of(hook: &HookSignal) -> Self {
+        match (hook.transition, hook.route) {
+            (_, HookRoute::RootVolume) => Self::ReplaceRootVolume,
+            (Transition::Terminating, HookRoute::Normal | HookRoute::WarmPoolOut) => {
+                Self::Terminate
+            }
+            (Transition::Terminating, HookRoute::WarmPoolIn) => Self::ToWarmPool,
+            (Transition::Terminating, HookRoute::WarmPoolEnd) => Self::EndInWarmPool,
+            (Transition::Launching, HookRoute::Normal | HookRoute::WarmPoolEnd) => Self::Launch,
+            (Transition::Launching, HookRoute::WarmPoolIn) => Self::LaunchIntoWarmPool,
+            (Transition::Launching, HookRoute::WarmPoolOut) => Self::LaunchFromWarmPool,
+        }
+    }
+
+    /// Whether the instance is in service before.
+    pub(crate) fn is_from_service(self) -> bool {
+        matches!(self, Self::Terminate | Self::ToWarmPool | Self::ReplaceRootVolume)
+    }
+
+    /// The words for people: what becomes of the instance.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Terminate => "leaves for good and is replaced",
+            Self::ToWarmPool => "goes back to the warm pool",
+            Self::EndInWarmPool => "ends in the warm pool",
+            Self::ReplaceRootVolume => "gets a new root volume and comes back",
+            Self::Launch => "is launched into service",
+            Self::LaunchIntoWarmPool => "is launched into the warm pool",
+            Self::LaunchFromWarmPool => "comes out of the warm pool into service",
+        }
+    }
+
+    /// The words for what the instance is before.
+    pub(crate) fn before(self) -> &'static str {
+        match self {
+            Self::Terminate | Self::ToWarmPool | Self::ReplaceRootVolume => "in service",
+            Self::Launch | Self::LaunchIntoWarmPool => "the instance starts",
+            Self::EndInWarmPool | Self::LaunchFromWarmPool => "stopped in the warm pool",
+        }
+    }
+
+    /// Makes a known instance what it must be before this act, if that is not to be in service.
+    pub(crate) fn prepare(self, world: &mut World, instance: &str) {
+        let (state, way) = match self {
+            Self::Terminate | Self::ToWarmPool | Self::ReplaceRootVolume => return,
+            Self::Launch => (LifecycleState::Pending, Way::Launch),
+            Self::LaunchIntoWarmPool => (LifecycleState::WarmedPending, Way::LaunchWarm),
+            Self::EndInWarmPool | Self::LaunchFromWarmPool => {
+                (LifecycleState::WarmedStopped, Way::LaunchWarm)
+            }
+        };
+        if let Some(host) = world.aws.ec2.instances.get_mut(instance) {
+            (host.state, host.up) = (State::Stopped, false);
+        }
+        for group in world.aws.autoscaling.groups.values_mut() {
+            if let Some(member) = group.members.get_mut(instance) {
+                (member.state, member.way) = (state, way);
+            }
+        }
+    }
+
+    /// Lets it happen.
+    pub(crate) fn begin(self, world: &mut World, instance: &str) {
+        match self {
+            Self::Terminate | Self::EndInWarmPool => {
+                Autoscaling::terminate(world, instance, Capacity::Keep);
+            }
+            Self::ToWarmPool => Autoscaling::to_warm_pool(world, instance),
+            Self::ReplaceRootVolume => Autoscaling::replace_root_volume(world, instance),
+            Self::Launch | Self::LaunchIntoWarmPool => Ec2::start(world, instance),
+            Self::LaunchFromWarmPool => Autoscaling::from_warm_pool(world, instance),
+        }
+    }
+
+    /// Whether the instance is where it was going, after it began.
+    pub(crate) fn is_over(self, world: &World, instance: &str) -> bool {
+        let state = world.aws.autoscaling.state(instance);
+        match self {
+            Self::Terminate => !world.aws.ec2.is_up(instance),
+            Self::EndInWarmPool => world.aws.ec2.state(instance) == Some(State::Terminated),
+            Self::ToWarmPool | Self::LaunchIntoWarmPool => {
+                state == Some(LifecycleState::WarmedStopped)
+            }
+            Self::Launch | Self::LaunchFromWarmPool | Self::ReplaceRootVolume => {
+                state == Some(LifecycleState::InService) && world.aws.ec2.is_up(instance)
+            }
+        }
+    }
+}
+
+/// An instance's part in the demo.
+#[derive(Clone, Debug)]
+pub(crate) struct Part {
+    /// The instance.
+    pub(crate) instance: String,
+    /// Its Auto Scaling group.
+    pub(crate) asg: String,
+    /// What happens to it.
+    pub(crate) act: Act,
+}
+
+/// Who plays: one part for each instance, after the latest event about it. What is older is played too, as the late
+/// message that it is.
+pub(crate) fn cast(script: &Script) -> Vec<Part> {
+    let mut parts: Vec<(Option<Timestamp>, Part)> = Vec::new();
+    for message in &script.messages {
+        let Content::Signal(signal) = &message.content else { continue };
+        let SignalKind::Hook(hook) = &signal.kind;
+        let part = Part {
+            instance: signal.instance.as_str().to_owned(),
+            asg: hook.asg.as_str().to_owned(),
+            act: Act::of(hook),
+        };
+        match parts.iter_mut().find(|(_, known)| known.instance == part.instance) {
+            None => parts.push((signal.sent_at, part)),
+            Some(known) if signal.sent_at >= known.0 => *known = (signal.sent_at, part),
+            Some(_) => {}
+        }
+    }
+    parts.into_iter().map(|(_, part)| part).collect()
+}
+
+/// Whether the load balancer of a group sends new requests through an instance now.
+pub(crate) fn is_routed(world: &World, arn: &str, instance: &str) -> bool {
+    world.aws.elb.routes(arn, world.now).iter().any(|(id, _)| id == instance)
+}

@@ -1,0 +1,119 @@
+//! Where a departing node stands with all its target groups, and what is to be done about it now.
+//!
+//! A call follows only a record: who reads the record counts the target as gone, so the floor holds for everybody. A
+//! call that failed is made again, with the record written anew since the settle time counts from it; the drain goes
+//! on meanwhile.
+
+use super::record::{Noted, noted};
+use super::{Case, deregister};
+use crate::annotation::Departure;
+use crate::judge::Path;
+use crate::policy::Mode;
+use crate::report::Report;
+use crate::snapshot::Unread;
+use crate::snapshot::aws::TargetGroup;
+use crate::step::{Step, TargetId};
+use crate::time::Timestamp;
+use crate::withdraw::{May, Order, Standing, Wait, standing};
+use std::collections::BTreeSet;
+
+/// The standings of a node, and what follows from them.
+#[derive(Debug, Default)]
+pub(super) struct Withdrawal<'a> {
+    /// Calls for groups whose withdrawal is on record.
+    pub(super) steps: Vec<Step>,
+    /// Groups to put on record.
+    pub(super) to_record: Vec<(&'a TargetGroup, Vec<TargetId>)>,
+    /// How requests reach the node.
+    pub(super) paths: Vec<Path>,
+    /// Until when the node must stay for its load balancers' sake.
+    pub(super) stays_until: Option<Timestamp>,
+    /// Why the groups could not be read.
+    pub(super) unread: Option<&'a Unread>,
+    /// When to look again: the earliest instant at which something about a group may change.
+    pub(super) wake: Option<Timestamp>,
+    /// The standing of each group.
+    standings: Vec<(&'a TargetGroup, Standing)>,
+    /// Whether a group has no record yet, which comes before everything else.
+    unrecorded: bool,
+}
+
+impl<'a> Withdrawal<'a> {
+    /// Looks at every target group of the snapshot.
+    pub(super) fn look(case: &Case<'a>, order: &Order<'_>, record: &Departure) -> Self {
+        let mut withdrawal = Self::default();
+        match &case.snapshot.aws.target_groups {
+            Ok(groups) => groups.iter().for_each(|group| withdrawal.add(group, case, order, record)),
+            Err(unread) => withdrawal.unread = Some(unread),
+        }
+        withdrawal
+    }
+
+    fn add(&mut self, group: &'a TargetGroup, case: &Case<'_>, order: &Order<'_>, record: &Departure) {
+        let (now, look) = (case.now(), case.look());
+        let standing = standing(group, order, case.policy);
+        match &standing {
+            Standing::Registered { targets, may: May::Now } => {
+                self.leave(group, targets, case, record);
+            }
+            Standing::Registered { may: May::Later { at, why }, .. } => {
+                // A list that fails is tried at the usual pace: it may fail for hours.
+                let wake = if *why == Wait::Unlisted { look } else { *at };
+                self.stay(*at, wake);
+            }
+            Standing::Leaving { settled, drained } => {
+                let ahead = [*settled, *drained].into_iter().filter(|at| *at > now).min();
+                self.stay((*drained).max(now), ahead.unwrap_or(look));
+            }
+            Standing::Clear | Standing::Registered { may: May::LastLiving, .. } => {}
+        }
+        self.paths.push(Path { ports: ports(group, case, record), standing: standing.clone() });
+        self.standings.push((group, standing));
+    }
+
+    fn leave(&mut self, group: &'a TargetGroup, targets: &[TargetId], case: &Case<'_>, record: &Departure) {
+        let noted = noted(record, group, targets, case.now());
+        if noted != Noted::Fresh {
+            self.to_record.push((group, targets.to_vec()));
+        }
+        if noted != Noted::Not || case.policy.mode == Mode::Observe {
+            self.steps.push(deregister(group, targets.to_vec()));
+        } else {
+            self.unrecorded = true;
+        }
+        // With an old record the call was made before and failed: no reason to hurry.
+        let wake = if noted == Noted::Stale { case.look() } else { case.now() };
+        self.stay(case.now(), wake);
+    }
+
+    fn stay(&mut self, until: Timestamp, wake: Timestamp) {
+        self.stays_until = self.stays_until.max(Some(until));
+        self.wake = Some(self.wake.map_or(wake, |other| other.min(wake)));
+    }
+
+    /// Whether a group must be put on record before anything else is done.
+    pub(super) fn must_be_recorded(&self) -> bool {
+        self.unrecorded
+    }
+
+    pub(super) fn tell(&self, report: &mut Report) {
+        for (group, standing) in &self.standings {
+            report.registration(group, standing);
+        }
+        if let Some(unread) = self.unread {
+            report.unread(&unread.why);
+        }
+    }
+}
+
+/// The ports at which the group reaches the instance: as registered now, or as our record says; else unknown.
+fn ports(group: &TargetGroup, case: &Case<'_>, record: &Departure) -> Option<BTreeSet<u16>> {
+    let me = case.snapshot.instance.as_str();
+    let now = group.targets.iter().filter(|target| target.id == me).map(|target| target.port);
+    let then = record
+        .withdrawn_from(&group.arn)
+        .into_iter()
+        .flat_map(|withdrawn| withdrawn.targets.iter().map(|target| target.port));
+    let ports: BTreeSet<u16> = now.chain(then).collect();
+    (!ports.is_empty()).then_some(ports)
+}

@@ -1,0 +1,153 @@
+//! One pod that is still there: what holds it, what makes that so, and what a person can do about it.
+
+use crate::id::PodKey;
+use crate::snapshot::cluster::{NodeView, Sibling};
+use crate::snapshot::{Attempts, Snapshot};
+use crate::time::{Timestamp, human};
+use crate::verdict::{Held, Judged, Verdict};
+
+/// A pod that is still there, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Remaining {
+    /// The pod.
+    pub pod: PodKey,
+    /// `ReplicaSet shop/checkout-7c9d`, as far as the controller tells.
+    pub owner: String,
+    /// What was decided, in words.
+    pub verdict: String,
+    /// The budget that holds it, its rule and its numbers.
+    pub budget: Option<String>,
+    /// The pod that makes the budget zero, and why that one is not Ready.
+    pub because: Option<String>,
+    /// Evictions so far.
+    pub tried: Option<Attempts>,
+    /// When it is looked at again, if it is held.
+    pub next: Option<Timestamp>,
+    /// What a person can do about what holds it.
+    pub advice: Option<Advice>,
+    /// What holds it, in kind.
+    pub hold: Hold,
+}
+
+/// What kind of thing holds a pod.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hold {
+    /// Nothing: it is removed in this turn.
+    None,
+    /// Time alone: it only has to end.
+    Ending,
+    /// Time alone: requests, the order of pods, a read that failed.
+    Waiting,
+    /// Somebody's decision or a lack: time alone may not help.
+    Blocked,
+}
+
+/// Something that a person can do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Advice {
+    /// In two or three words.
+    pub label: &'static str,
+    /// How; where it can be typed, as it is typed.
+    pub text: String,
+}
+
+impl Advice {
+    fn new(label: &'static str, text: String) -> Self {
+        Self { label, text }
+    }
+}
+
+/// What is to be said of a pod that is waited for.
+pub(super) fn remaining(judged: &Judged<'_>, view: &NodeView, snapshot: &Snapshot) -> Remaining {
+    let pod = judged.pod;
+    let owner = pod.owner.as_ref().map_or("no controller".to_owned(), |owner| {
+        format!("{} {}/{}", owner.kind, pod.key.namespace, owner.name)
+    });
+    let (held, next) = match &judged.verdict {
+        Verdict::Hold(until, held) => (Some(held), Some(*until)),
+        Verdict::Leave(_) | Verdict::Evict | Verdict::StepAside | Verdict::Force(..) | Verdict::Gone => (None, None),
+    };
+    let hold = held.map_or(Hold::None, kind);
+    let culprit = (hold == Hold::Blocked).then(|| culprit(judged, view)).flatten();
+    Remaining {
+        pod: pod.key.clone(),
+        owner,
+        verdict: judged.verdict.to_string(),
+        budget: held.and_then(|held| budget(held, view)),
+        because: culprit.map(|sibling| trouble(sibling, snapshot.now)),
+        tried: snapshot.memory.evictions.get(&pod.uid).cloned(),
+        next,
+        advice: held.and_then(|held| advice(held, pod, culprit)),
+        hold,
+    }
+}
+
+fn kind(held: &Held) -> Hold {
+    match held {
+        Held::Terminating => Hold::Ending,
+        Held::Serving | Held::StillRegistered | Held::AfterOthers | Held::Unread(_) => Hold::Waiting,
+        Held::Protected(_)
+        | Held::ImplicitBudget(_)
+        | Held::Budget(_)
+        | Held::TwoBudgets(_)
+        | Held::NoRoom(_)
+        | Held::Refused(_) => Hold::Blocked,
+    }
+}
+
+fn budget(held: &Held, view: &NodeView) -> Option<String> {
+    let Held::Budget(key) = held else { return None };
+    let budgets = view.budgets.as_deref().unwrap_or_default();
+    let budget = budgets.iter().find(|budget| budget.key == *key)?;
+    Some(format!("PDB {key}: {}, healthy {}, allowed {}", budget.rule, budget.healthy, budget.allowed))
+}
+
+/// The sibling that is not Ready; one without room first, since that is what a person can mend.
+fn culprit<'a>(judged: &Judged<'_>, view: &'a NodeView) -> Option<&'a Sibling> {
+    let owner = &judged.pod.owner.as_ref()?.uid;
+    let siblings = view.siblings.as_deref().unwrap_or_default();
+    let sick = siblings.iter().filter(|sibling| sibling.owner == *owner && !sibling.ready && !sibling.leaving);
+    sick.min_by_key(|sibling| (!sibling.unschedulable, &sibling.key))
+}
+
+fn trouble(sibling: &Sibling, now: Timestamp) -> String {
+    let age = sibling.created_at.map_or(String::new(), |at| format!(" for {}", human(now.since(at))));
+    let why = sibling.trouble.as_deref().unwrap_or("no reason given");
+    let state = if sibling.unschedulable { "is Pending" } else { "is not Ready" };
+    format!("{} {state}{age}: {why}", sibling.key.name)
+}
+
+fn advice(held: &Held, pod: &crate::snapshot::cluster::Pod, culprit: Option<&Sibling>) -> Option<Advice> {
+    let PodKey { namespace, name } = &pod.key;
+    match (held, culprit) {
+        (Held::Budget(_) | Held::NoRoom(_) | Held::ImplicitBudget(_), Some(sick)) => {
+            let label = if sick.unschedulable { "make room" } else { "mend" };
+            let text = format!("{}: it goes on when that pod is Ready", sick.key);
+            Some(Advice::new(label, text))
+        }
+        (Held::Budget(budget), None) => {
+            let text = format!("PDB {budget} allows none with all its pods Ready: add a replica, or allow one");
+            Some(Advice::new("loosen", text))
+        }
+        (Held::TwoBudgets(budgets), _) => {
+            let last = budgets.last()?;
+            let text = format!("change a selector, or kubectl delete pdb -n {} {}", last.namespace, last.name);
+            Some(Advice::new("keep one PDB", text))
+        }
+        (Held::Protected(annotation), _) => {
+            let text = format!("kubectl annotate pod -n {namespace} {name} {annotation}-");
+            Some(Advice::new("let it go", text))
+        }
+        (
+            Held::Terminating
+            | Held::Serving
+            | Held::StillRegistered
+            | Held::AfterOthers
+            | Held::ImplicitBudget(_)
+            | Held::NoRoom(_)
+            | Held::Refused(_)
+            | Held::Unread(_),
+            _,
+        ) => None,
+    }
+}

@@ -1,0 +1,19 @@
+//! The rules of a decision, as tables and properties: no clock, no network, no async. Every test reads the same small
+//! world (`world.rs`), changes what its row is about, and says what must come of it.
+
+mod admission;
+mod annotation;
+mod arrival;
+mod budget;
+mod departure;
+mod floor;
+mod invariant;
+mod judge;
+mod looks;
+mod pace;
+mod peers;
+mod plan;
+mod policy;
+mod report;
+mod withdraw;
+mod world;

@@ -1,0 +1,349 @@
+//! Who may leave a target group now: the floor's arithmetic, the order, its limits, and when what left is settled.
+
+use crate::world::{
+    SENT, after, arn, healthy, id, instance, millis, policy, record, secs, target, target_id, web, withdrawn,
+};
+use decision::annotation::{Contributor, Departure};
+use decision::id::InstanceId;
+use decision::limits::{CLAIM_SETTLES, ORDER_SETTLES, WITHDRAW_MARGIN};
+use decision::snapshot::aws::TargetState::{Draining, Healthy, Initial, Unavailable, Unhealthy, Unused};
+use decision::snapshot::aws::{Balancer, RegistrationOwner, TargetGroup, TargetState};
+use decision::time::Timestamp;
+use decision::withdraw::{May, Order, Records, Standing, Wait, standing};
+use std::collections::BTreeMap;
+
+/// The present of most rows: long after every order settled, long before any last moment.
+const NOW: u64 = 60;
+
+fn records(records: impl IntoIterator<Item = Departure>) -> BTreeMap<InstanceId, Departure> {
+    records.into_iter().map(|record| (record.instance.clone(), record)).collect()
+}
+
+fn departing(numbers: impl IntoIterator<Item = usize>) -> BTreeMap<InstanceId, Departure> {
+    records(numbers.into_iter().map(record))
+}
+
+/// The order as instance `me` sees it at `now`, without a hard deadline.
+fn order<'a>(me: &'a InstanceId, now: Timestamp, records: Records<'a>) -> Order<'a> {
+    Order { now, me, since: SENT, begun: SENT, hard: None, records }
+}
+
+fn stand(group: &TargetGroup, me: usize, records: &BTreeMap<InstanceId, Departure>, floor: &str) -> Standing {
+    let me = instance(me);
+    standing(group, &order(&me, after(NOW), Records::Known(records)), &policy(&[("WITHDRAW_FLOOR", floor)]))
+}
+
+fn may(standing: Standing) -> May {
+    match standing {
+        Standing::Registered { may, .. } => may,
+        other => panic!("expected a registered target: {other:?}"),
+    }
+}
+
+/// The numbers of those that may leave now, of the departing ones.
+fn leavers(group: &TargetGroup, records: &BTreeMap<InstanceId, Departure>, floor: &str) -> Vec<usize> {
+    (1..=10)
+        .filter(|number| records.contains_key(&instance(*number)))
+        .filter(|number| {
+            matches!(stand(group, *number, records, floor), Standing::Registered { may: May::Now, .. })
+        })
+        .collect()
+}
+
+#[test]
+fn the_floor_keeps_its_share_and_never_less_than_one() {
+    // Healthy targets, all of them departing: how many may leave with a floor of 0, 50 and 100 percent.
+    let rows = [
+        (1, [0, 0, 0]),
+        (2, [1, 1, 0]),
+        (3, [2, 1, 0]),
+        (4, [3, 2, 0]),
+        (5, [4, 2, 0]),
+        (6, [5, 3, 0]),
+        (7, [6, 3, 0]),
+        (8, [7, 4, 0]),
+        (9, [8, 4, 0]),
+        (10, [9, 5, 0]),
+    ];
+    for (targets, expected) in rows {
+        let records = departing(1..=targets);
+        let group = web(healthy(1..=targets));
+        let leave = ["0", "50", "100"].map(|floor| leavers(&group, &records, floor).len());
+        assert_eq!(leave, expected, "{targets} targets");
+    }
+}
+
+#[test]
+fn the_wait_says_how_many_live_and_how_many_must_stay() {
+    let standing = stand(&web(healthy(1..=4)), 3, &departing(1..=4), "50");
+    let expected = May::Later { at: after(300), why: Wait::Floor { living: 4, keep: 2 } };
+    assert_eq!(may(standing), expected, "until the longest hold");
+}
+
+#[test]
+fn targets_that_do_not_leave_make_room_for_those_that_do() {
+    assert_eq!(leavers(&web(healthy(1..=4)), &departing([1, 2]), "50"), [1, 2]);
+    assert_eq!(leavers(&web(healthy(1..=3)), &departing([1, 2]), "50"), [1]);
+}
+
+#[test]
+fn the_most_urgent_leaves_first_and_then_the_smaller_id() {
+    let urgent = |number: usize, hard: u64| Departure {
+        because: vec![Contributor { hard: after(hard), ..record(number).because.remove(0) }],
+        ..record(number)
+    };
+    let group = web(healthy(1..=4));
+    let rows = [
+        ("the same deadline", vec![urgent(1, 7_200), urgent(2, 7_200), urgent(3, 7_200), urgent(4, 7_200)], [1, 2]),
+        ("the last is urgent", vec![urgent(1, 7_200), urgent(2, 7_200), urgent(3, 7_200), urgent(4, 7_199)], [1, 4]),
+        (
+            "no deadline comes last",
+            vec![Departure { because: Vec::new(), ..record(1) }, urgent(2, 9_999), urgent(3, 7_200), urgent(4, 7_200)],
+            [3, 4],
+        ),
+    ];
+    for (name, listed, expected) in rows {
+        assert_eq!(leavers(&group, &records(listed), "50"), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_place_in_the_order_must_settle_first() {
+    let rows = [
+        ("one millisecond before", ORDER_SETTLES - millis(1), false),
+        ("at", ORDER_SETTLES, true),
+        ("one millisecond after", ORDER_SETTLES + millis(1), true),
+    ];
+    for (name, age, settled) in rows {
+        let ranked_at = after(NOW) - age;
+        let listed = records([Departure { ranked_at, ..record(1) }]);
+        let expected = if settled {
+            May::Now
+        } else {
+            May::Later { at: ranked_at + ORDER_SETTLES, why: Wait::OrderSettles }
+        };
+        assert_eq!(may(stand(&web(healthy(1..=4)), 1, &listed, "50")), expected, "{name}");
+    }
+}
+
+#[test]
+fn who_wrote_down_that_it_leaves_counts_as_gone() {
+    let group = web(healthy(1..=4));
+    let claim = |number| withdrawn(record(number), "web", after(NOW));
+    let old = |number| withdrawn(record(number), "web", after(NOW) - CLAIM_SETTLES);
+    let rows = [
+        ("nobody", vec![record(1), record(2), record(3)], vec![1, 2]),
+        ("the last one did", vec![record(1), record(2), claim(3)], vec![1, 3]),
+        ("the last two did", vec![record(1), claim(2), claim(3)], vec![2, 3]),
+        ("one that came later does not hold up those who did", vec![record(1), claim(2), claim(3)], vec![2, 3]),
+        ("too many at once: none, until all have seen it", vec![claim(1), claim(2), claim(3)], vec![]),
+        ("the latest does not know yet who is before it", vec![old(1), old(2), claim(3)], vec![1]),
+        ("all have seen it: the order decides", vec![old(1), old(2), old(3)], vec![1, 2]),
+        ("one whose target is out of this group", vec![record(1), record(2), claim(9)], vec![1]),
+        (
+            "a claim on another group is none on this",
+            vec![record(1), record(2), withdrawn(record(3), "api", after(NOW))],
+            vec![1, 2],
+        ),
+    ];
+    for (name, listed, expected) in rows {
+        assert_eq!(leavers(&group, &records(listed), "50"), expected, "{name}");
+    }
+}
+
+#[test]
+fn the_floor_counts_those_that_left_for_as_long_as_their_nodes_are_there() {
+    // Of four, two left. Whether their targets drain for minutes or were gone at once, two must stay.
+    let claim = |number| withdrawn(record(number), "web", after(30));
+    let listed = records([claim(1), claim(2), record(3), record(4)]);
+    let draining: Vec<_> = [target(1, Draining), target(2, Draining)].into_iter().chain(healthy(3..=4)).collect();
+    assert_eq!(leavers(&web(draining), &listed, "50"), [0; 0], "draining");
+    assert_eq!(leavers(&web(healthy(3..=4)), &listed, "50"), [0; 0], "gone from the group");
+    // Two replacements came: four live of six, three must stay.
+    assert_eq!(leavers(&web(healthy(3..=6)), &listed, "50"), [3], "replaced");
+    // A target that drains for somebody else's reason does not count.
+    let other: Vec<_> = [target(9, Draining)].into_iter().chain(healthy(3..=4)).collect();
+    assert_eq!(leavers(&web(other), &departing([3, 4]), "50"), [3], "drained by others");
+}
+
+#[test]
+fn at_the_last_moment_the_floor_is_one() {
+    let group = web(healthy(1..=4));
+    // Sent at 0, a hold of 300 s; the hard deadline less 30 s settle time and a margin of 10 s.
+    let hard_at = after(NOW) + secs(30) + WITHDRAW_MARGIN;
+    let rows = [
+        ("long before", after(299), None, vec![1, 2]),
+        ("one millisecond before the longest hold", after(300) - millis(1), None, vec![1, 2]),
+        ("at the longest hold", after(300), None, vec![1, 2, 3]),
+        ("one millisecond before the deadline's last moment", after(NOW) - millis(1), Some(hard_at), vec![1, 2]),
+        ("at the deadline's last moment", after(NOW), Some(hard_at), vec![1, 2, 3]),
+    ];
+    let listed = departing(1..=4);
+    for (name, now, hard, expected) in rows {
+        let leave: Vec<usize> = (1..=4)
+            .filter(|number| {
+                let me = instance(*number);
+                let order = Order { hard, ..order(&me, now, Records::Known(&listed)) };
+                matches!(standing(&group, &order, &policy(&[])), Standing::Registered { may: May::Now, .. })
+            })
+            .collect();
+        assert_eq!(leave, expected, "{name}");
+    }
+    let me = instance(4);
+    let last = standing(&group, &order(&me, after(300), Records::Known(&listed)), &policy(&[]));
+    assert_eq!(may(last), May::LastLiving, "the last of the order stays for good");
+}
+
+#[test]
+fn the_wait_for_the_floor_counts_from_our_record_and_not_from_an_old_signal() {
+    let listed = departing(1..=4);
+    let me = instance(4);
+    // The signal waited an hour in the queue; the record is a minute old.
+    let order = Order { since: SENT - secs(3_600), ..order(&me, after(NOW), Records::Known(&listed)) };
+    let held = standing(&web(healthy(1..=4)), &order, &policy(&[]));
+    assert_eq!(may(held), May::Later { at: after(300), why: Wait::Floor { living: 4, keep: 2 } });
+}
+
+#[test]
+fn a_target_that_the_group_does_not_count_on_may_leave_at_once() {
+    let rows = [
+        ("unhealthy, another is healthy", vec![target(1, Unhealthy), target(2, Healthy)], May::Now),
+        ("not yet checked, another is healthy", vec![target(1, Initial), target(2, Healthy)], May::Now),
+        ("unhealthy, another's checks are off", vec![target(1, Unhealthy), target(2, Unavailable)], May::Now),
+        (
+            "none is healthy: a load balancer sends to all",
+            vec![target(1, Unhealthy)],
+            May::Later { at: after(300), why: Wait::Floor { living: 1, keep: 1 } },
+        ),
+        ("none is healthy, and another is registered", vec![target(1, Unhealthy), target(2, Initial)], May::Now),
+        (
+            "none is healthy, and the other only drains",
+            vec![target(1, Unhealthy), target(2, Draining)],
+            May::Later { at: after(300), why: Wait::Floor { living: 1, keep: 1 } },
+        ),
+    ];
+    for (name, targets, expected) in rows {
+        assert_eq!(may(stand(&web(targets), 1, &departing([1]), "50")), expected, "{name}");
+    }
+}
+
+#[test]
+fn nobody_leaves_on_a_guess() {
+    let group = web(healthy(1..=4));
+    let (me, policy) = (instance(1), policy(&[]));
+    let unlisted = May::Later { at: after(NOW) + ORDER_SETTLES, why: Wait::Unlisted };
+    let unread = standing(&group, &order(&me, after(NOW), Records::Unread), &policy);
+    assert_eq!(may(unread), unlisted, "the list failed");
+    let others = departing([2]);
+    let not_in = standing(&group, &order(&me, after(NOW), Records::Known(&others)), &policy);
+    assert_eq!(may(not_in), unlisted, "the list is without us");
+}
+
+#[test]
+fn without_a_record_nobody_leaves_before_the_last_moment_and_the_greatest_id_stays() {
+    let policy = policy(&[]);
+    let group = web(healthy(1..=3));
+    let rows = [
+        ("one millisecond before", 1, after(300) - millis(1), May::Later { at: after(300), why: Wait::Unlisted }),
+        ("at the last moment", 1, after(300), May::Now),
+        ("the greatest id", 3, after(300), May::LastLiving),
+    ];
+    for (name, number, now, expected) in rows {
+        let me = instance(number);
+        assert_eq!(may(standing(&group, &order(&me, now, Records::NoNode), &policy)), expected, "{name}");
+    }
+}
+
+#[test]
+fn all_ports_of_an_instance_leave_and_only_those_that_are_in() {
+    let mut targets = healthy([1, 2, 3]);
+    targets.push(decision::snapshot::aws::Target { port: 30_443, zone: Some("all".to_owned()), ..target(1, Healthy) });
+    targets.push(decision::snapshot::aws::Target { port: 30_999, ..target(1, Draining) });
+    targets.push(decision::snapshot::aws::Target { port: 30_998, ..target(1, Unused) });
+    let Standing::Registered { targets, .. } = stand(&web(targets), 1, &departing([1]), "50") else {
+        panic!("two ports are in");
+    };
+    let both = [target_id(&instance(1)), decision::step::TargetId {
+        port: 30_443,
+        zone: Some("all".to_owned()),
+        ..target_id(&instance(1))
+    }];
+    assert_eq!(targets, both);
+}
+
+// ---- What left -----------------------------------------------------------------------------------
+
+struct Left {
+    name: &'static str,
+    owner: RegistrationOwner,
+    balancer: Balancer,
+    delay: u64,
+    mine: Option<TargetState>,
+    recorded: Option<u64>,
+    now: u64,
+    /// Settled and drained, in seconds after the signal; `None` is clear.
+    expected: Option<(u64, u64)>,
+}
+
+const LEFT: Left = Left {
+    name: "",
+    owner: RegistrationOwner::Named,
+    balancer: Balancer::Application,
+    delay: 300,
+    mine: None,
+    recorded: None,
+    now: 10,
+    expected: None,
+};
+
+#[test]
+fn what_left_is_settled_after_the_load_balancers_lag_and_drained_after_the_delay() {
+    use Balancer::{Application, Network};
+    use RegistrationOwner::Asg;
+    let rows = [
+        Left { name: "was never in", ..LEFT },
+        Left { name: "the ASG's, delay 300: it waited before the hook", owner: Asg, ..LEFT },
+        Left { name: "the ASG's, delay 0: a moment before the hook", owner: Asg, delay: 0, expected: Some((30, 30)), ..LEFT },
+        Left { name: "the ASG's, delay 0, settled", owner: Asg, delay: 0, now: 30, ..LEFT },
+        Left { name: "the ASG's behind an NLB, delay 0", owner: Asg, balancer: Network, delay: 0, expected: Some((120, 120)), ..LEFT },
+        Left { name: "the ASG's behind an NLB, delay 60", owner: Asg, balancer: Network, delay: 60, expected: Some((60, 60)), ..LEFT },
+        Left { name: "the ASG's, still draining", owner: Asg, mine: Some(Draining), expected: Some((30, 300)), ..LEFT },
+        Left { name: "recorded, draining", mine: Some(Draining), recorded: Some(5), expected: Some((35, 305)), ..LEFT },
+        Left { name: "recorded, draining, settled long ago", mine: Some(Draining), recorded: Some(5), now: 200, expected: Some((35, 305)), ..LEFT },
+        Left { name: "recorded, delay 0, gone from the group", delay: 0, recorded: Some(5), expected: Some((35, 35)), ..LEFT },
+        Left { name: "recorded, gone, one second before it is settled", recorded: Some(5), now: 34, expected: Some((35, 35)), ..LEFT },
+        Left { name: "recorded, gone, settled", recorded: Some(5), now: 35, ..LEFT },
+        Left { name: "recorded behind an NLB: the settle time outlasts a short delay", balancer: Network, delay: 30, mine: Some(Draining), recorded: Some(5), expected: Some((125, 125)), ..LEFT },
+        Left { name: "drained by somebody else", mine: Some(Draining), expected: Some((30, 300)), ..LEFT },
+        Left { name: "unused carries no traffic", mine: Some(Unused), ..LEFT },
+    ];
+    for row in rows {
+        let targets = row.mine.map(|state| target(1, state)).into_iter().chain(healthy([2])).collect();
+        let group = TargetGroup {
+            owner: row.owner,
+            balancer: row.balancer,
+            deregistration_delay: secs(row.delay),
+            ..web(targets)
+        };
+        let own = match row.recorded {
+            Some(at) => withdrawn(record(1), "web", after(at)),
+            None => record(1),
+        };
+        let (me, listed) = (instance(1), records([own]));
+        let found = standing(&group, &order(&me, after(row.now), Records::Known(&listed)), &policy(&[]));
+        let expected = row.expected.map_or(Standing::Clear, |(settled, drained)| Standing::Leaving {
+            settled: after(settled),
+            drained: after(drained),
+        });
+        assert_eq!(found, expected, "{}", row.name);
+    }
+}
+
+#[test]
+fn a_group_is_named_by_its_whole_arn() {
+    // Two groups of one name in two regions: a record about one says nothing of the other.
+    let mut other = web(Vec::new());
+    other.arn = id(arn("web").as_str().replace("eu-central-1", "us-east-1").as_str());
+    let listed = records([withdrawn(record(1), "web", after(5))]);
+    assert_eq!(stand(&other, 1, &listed, "50"), Standing::Clear);
+}
