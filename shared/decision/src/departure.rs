@@ -108,7 +108,10 @@ pub(crate) fn decide(case: &Case<'_>) -> Course {
             without_node(case, report, "no tag, hook or setting names a cluster for the instance")
         }
         ClusterView::Deleted(cluster) => {
-            without_node(case, report, &format!("EKS knows no cluster {cluster}"))
+            // Nothing can be drained there any more, and nothing will come to replace its targets.
+            let steps = withdraw_blind(case, &mut report).0;
+            report.stage = Stage::Ended;
+            case.done(steps, report, format!("EKS knows no cluster {cluster}"))
         }
         ClusterView::Unreachable { cluster, why } => unreachable(case, report, cluster.as_str(), why),
         ClusterView::Reached { node: NodeLookup::Absent, .. } => absent(case, report),

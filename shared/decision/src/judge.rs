@@ -7,7 +7,7 @@
 
 use crate::annotation::TAINT;
 use crate::budget::{Allowance, NodeOrder, allowance, implicit};
-use crate::limits::{ANSWER_MARGIN, EVICTION_RETRY, FORCE_MARGIN};
+use crate::limits::{ANSWER_MARGIN, EVICTION_RETRY, FORCE_MARGIN, STUCK_AFTER};
 use crate::matching::{serves, tolerates};
 use crate::policy::{AtLongestDrain, Policy, ProtectedPods};
 use crate::snapshot::{Memory, Unread};
@@ -108,8 +108,15 @@ pub(crate) fn must_go(pod: &Pod) -> bool {
 }
 
 /// Whether a departure waits for this pod at all.
-pub(crate) fn is_waited_for(pod: &Pod) -> bool {
-    stays(pod).is_none() && !(pod.deletion.is_some() && pod.containers_stopped)
+pub(crate) fn is_waited_for(pod: &Pod, now: Timestamp) -> bool {
+    let gone = pod.deletion.is_some() && pod.containers_stopped;
+    stays(pod).is_none() && !gone && !is_stuck(pod, now)
+}
+
+/// Whether its grace ended long ago, and no kubelet says that it stopped: the kubelet is lost, or can't end it. Nothing
+/// that we could still do would help it.
+fn is_stuck(pod: &Pod, now: Timestamp) -> bool {
+    pod.deletion.is_some_and(|deletion| now >= deletion.ends_at + STUCK_AFTER)
 }
 
 fn hold(bench: &Bench<'_>, why: Held) -> Verdict {
@@ -139,6 +146,9 @@ fn going(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
     let deletion = pod.deletion?;
     if pod.containers_stopped {
         return Some(Verdict::Gone);
+    }
+    if is_stuck(pod, bench.now) {
+        return Some(Verdict::Leave(Stays::Stuck));
     }
     // A long grace would outlast the deadline: the second deletion below may shorten it.
     let ends_too_late = bench.hard.is_some_and(|hard| deletion.ends_at > hard - ANSWER_MARGIN);

@@ -71,6 +71,11 @@ pub const SETTLING_LOOK: Duration = Duration::from_secs(15);
 /// shortest heartbeats are kept alive at every look. Half: one crash can cost such a hook.
 pub const CRASH_COSTS_AT_MOST: Duration = Duration::from_secs(95);
 
+/// How long after the end of its grace a pod may still be reported as running before nobody waits for it: a kubelet kills
+/// at the end of the grace and says so within seconds. Half: a slow kubelet's volume is cut off. Twice: a lost kubelet
+/// holds its node, and its hook, two minutes.
+pub const STUCK_AFTER: Duration = Duration::from_secs(60);
+
 /// The shortest heartbeat timeout that is supported; below it a crash can cost more than half of the timeout.
 pub const HEARTBEAT_SUPPORTED_MIN: Duration = Duration::from_secs(120);
 

@@ -126,7 +126,7 @@ pub fn budgets(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
 
 /// Whether volumes are worth reading: no pod is waited for any more.
 pub fn volumes(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
-    drains(snapshot, view, policy) && view.pods.as_ref().is_ok_and(|pods| !pods.iter().any(is_waited_for))
+    drains(snapshot, view, policy) && view.pods.as_ref().is_ok_and(|pods| !pods.iter().any(|pod| is_waited_for(pod, snapshot.now)))
 }
 
 fn admitted<'a>(snapshot: &'a Snapshot, policy: &Policy) -> Vec<Admitted<'a>> {

@@ -175,6 +175,9 @@ impl Report {
     ) {
         self.soft = Some(soft);
         for judged in judged {
+            if judged.verdict == Verdict::Leave(Stays::Stuck) {
+                self.warnings.push(format!("{}: {}", judged.pod.key, Stays::Stuck));
+            }
             if !judged.is_waited_for() {
                 self.staying += 1;
                 continue;

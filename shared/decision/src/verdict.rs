@@ -34,6 +34,8 @@ pub enum Stays {
     Finished,
     /// It tolerates our taint and `node.kubernetes.io/unschedulable`: its owner could put it straight back here.
     WouldComeBack,
+    /// Its grace ended a minute ago and no kubelet says that it stopped.
+    Stuck,
 }
 
 /// Why a pod is held.
@@ -81,6 +83,7 @@ impl fmt::Display for Stays {
             Self::Static => "a static pod, ends with the node",
             Self::Finished => "finished",
             Self::WouldComeBack => "tolerates the cordon and would come straight back",
+            Self::Stuck => "its grace is over and no kubelet says that it stopped",
         })
     }
 }

@@ -1,1 +1,161 @@
-//! placeholder
+//! What is worth reading next.
+
+use crate::world::{
+    absent, act, after, arn, asg, cordoned, departing, deleted, ec2, facts_mut, healthy, id, labels, node, node_mut,
+    peer, pod, policy, record, signalled, signalled_in, signalled_out, target, view_mut, web, withdrawn,
+};
+use decision::looks::{self, ClusterLook};
+use decision::policy::Policy;
+use decision::signal::HookRoute::{RootVolume, WarmPoolIn};
+use decision::signal::Transition::{Launching, Terminating};
+use decision::snapshot::aws::{Asg, Instance, RegistrationOwner, TargetState};
+use decision::snapshot::cluster::{ClusterView, Pod};
+use decision::snapshot::{Snapshot, Unread};
+
+fn unread() -> Unread {
+    Unread::because("throttled")
+}
+
+#[track_caller]
+fn check_cluster(name: &str, snapshot: &Snapshot, policy: &Policy, expected: &ClusterLook) {
+    assert_eq!(looks::cluster(snapshot, policy), *expected, "{name}");
+}
+
+#[test]
+fn a_cluster_is_named_by_the_hook_then_the_tags_then_the_configuration() {
+    let ask = |name: &str| ClusterLook::Ask(id(name));
+    let configured = policy(&[("CLUSTER", "configured")]);
+    let tagged = |tags: &[(&str, &str)]| {
+        let mut snapshot = signalled_out();
+        snapshot.aws.instance = Ok(Some(Instance { tags: labels(tags), ..ec2() }));
+        snapshot
+    };
+    let untagged = || tagged(&[]);
+    check_cluster("the instance's tag", &signalled_out(), &configured, &ask("prod"));
+    check_cluster("EKS's own tag", &tagged(&[("eks:cluster-name", "eks")]), &act(), &ask("eks"));
+    check_cluster("the configuration", &untagged(), &configured, &ask("configured"));
+    check_cluster("nothing", &untagged(), &act(), &ClusterLook::Unnamed);
+
+    let mut by_group = untagged();
+    let tags = labels(&[("ebbtide.dev/managed", "true"), ("kubernetes.io/cluster/by-group", "owned")]);
+    by_group.aws.group = Ok(Some(Asg { tags, ..asg() }));
+    check_cluster("the group's tag", &by_group, &act(), &ask("by-group"));
+
+    let mut by_hook = signalled_out();
+    facts_mut(&mut by_hook).metadata = Some(r#"{"ebbtide":{"cluster":"by-hook"}}"#.to_owned());
+    check_cluster("the hook", &by_hook, &configured, &ask("by-hook"));
+}
+
+#[test]
+fn an_instance_that_could_not_be_read_may_still_belong_to_a_cluster() {
+    let mut snapshot = signalled_out();
+    snapshot.aws.instance = Err(unread());
+    check_cluster("its tags are not known", &snapshot, &act(), &ClusterLook::No);
+    let tags = labels(&[("ebbtide.dev/managed", "true"), ("kubernetes.io/cluster/prod", "owned")]);
+    snapshot.aws.group = Ok(Some(Asg { tags, ..asg() }));
+    check_cluster("its group's are", &snapshot, &act(), &ClusterLook::Ask(id("prod")));
+}
+
+#[test]
+fn what_goes_into_the_warm_pool_needs_no_cluster() {
+    check_cluster("launching", &signalled(Launching, WarmPoolIn), &act(), &ClusterLook::No);
+    check_cluster("terminating", &signalled(Terminating, WarmPoolIn), &act(), &ClusterLook::Ask(id("prod")));
+}
+
+/// Which reads a snapshot asks for beyond the node.
+fn reads(snapshot: &mut Snapshot, policy: &Policy) -> String {
+    let groups = looks::target_groups(snapshot, policy).len();
+    let view = view_mut(snapshot).clone();
+    let asked = [
+        ("peers", looks::peers(snapshot, &view, policy)),
+        ("pods", looks::pods(snapshot, &view, policy)),
+        ("budgets", looks::budgets(snapshot, &view, policy)),
+        ("volumes", looks::volumes(snapshot, &view, policy)),
+    ];
+    let asked = asked.iter().filter(|(_, asked)| *asked).map(|(name, _)| *name);
+    let groups = (groups > 0).then_some("groups");
+    groups.into_iter().chain(asked).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_turn_reads_no_more_than_it_can_use() {
+    type Change = fn(&mut Snapshot);
+    let leaving = |snapshot: &mut Snapshot, at| {
+        let own = withdrawn(record(1), "web", at);
+        *node_mut(snapshot) = cordoned(node(), &own);
+        view_mut(snapshot).peers = Ok(vec![peer(&own)]);
+    };
+    let registered: Change = |snapshot| snapshot.aws.target_groups = Ok(vec![web(healthy(1..=9))]);
+    let rows: &[(&str, &str, Change, &str)] = &[
+        ("before the cordon", "act", |snapshot| *snapshot = signalled_out(), ""),
+        ("before the proof", "act", |snapshot| *snapshot = signalled(Terminating, RootVolume), ""),
+        ("cordoned, nothing left", "act", |_| {}, "groups peers pods volumes"),
+        (
+            "cordoned, a pod is left",
+            "act",
+            |snapshot| view_mut(snapshot).pods = Ok(vec![pod("web-1")]),
+            "groups peers pods budgets",
+        ),
+        (
+            "only one that ends",
+            "act",
+            |snapshot| view_mut(snapshot).pods = Ok(vec![Pod { deletion: deleted(after(80)), ..pod("web-1") }]),
+            "groups peers pods",
+        ),
+        ("its target leaves now", "act", registered, "groups peers volumes"),
+        ("observed, everything", "observe", |snapshot| *snapshot = signalled_out(), "groups peers pods volumes"),
+    ];
+    for (name, mode, change, expected) in rows {
+        let policy = policy(&[("MODE", *mode), ("TARGET_GROUPS", arn("web").as_str())]);
+        let mut snapshot = departing();
+        change(&mut snapshot);
+        assert_eq!(reads(&mut snapshot, &policy), *expected, "{name}");
+    }
+    let policy = policy(&[("TARGET_GROUPS", arn("web").as_str())]);
+    let rows = [
+        ("the call follows", after(58), "groups peers volumes"),
+        ("three seconds old", after(57), "groups peers volumes"),
+        ("the call failed: pods are read beside it", after(56), "groups peers pods volumes"),
+    ];
+    for (name, at, expected) in rows {
+        let mut snapshot = departing();
+        leaving(&mut snapshot, at);
+        registered(&mut snapshot);
+        assert_eq!(reads(&mut snapshot, &policy), expected, "{name}");
+    }
+}
+
+#[test]
+fn an_arrival_reads_pods_and_only_for_a_returning_node_its_groups() {
+    let policy = policy(&[("TARGET_GROUPS", arn("web").as_str())]);
+    assert_eq!(reads(&mut signalled_in(), &policy), "pods");
+    let mut back = signalled_in();
+    *node_mut(&mut back) = cordoned(node(), &withdrawn(record(1), "web", after(1)));
+    assert_eq!(reads(&mut back, &policy), "groups pods");
+}
+
+#[test]
+fn groups_are_the_asgs_and_the_named_ones() {
+    let policy = policy(&[("TARGET_GROUPS", arn("named").as_str())]);
+    let mut snapshot = departing();
+    let target_groups = vec![arn("attached"), arn("named")];
+    snapshot.aws.group = Ok(Some(Asg { target_groups, ..asg() }));
+    let found: Vec<_> = looks::target_groups(&snapshot, &policy).into_iter().collect();
+    let expected = [(arn("attached"), RegistrationOwner::Asg), (arn("named"), RegistrationOwner::Asg)];
+    assert_eq!(found, expected, "attached counts more than named: the ASG puts it back");
+
+    for cluster in [absent(), ClusterView::Unnamed, crate::world::unreachable()] {
+        snapshot.cluster = cluster;
+        assert_eq!(looks::target_groups(&snapshot, &policy).len(), 2, "without a node, too: {:?}", snapshot.cluster);
+    }
+    snapshot.cluster = ClusterView::NotAsked;
+    assert_eq!(looks::target_groups(&snapshot, &policy).len(), 0);
+}
+
+#[test]
+fn a_target_that_drains_lets_the_pods_be_read() {
+    let policy = policy(&[("TARGET_GROUPS", arn("web").as_str())]);
+    let mut snapshot = departing();
+    snapshot.aws.target_groups = Ok(vec![web(vec![target(1, TargetState::Draining), target(2, TargetState::Healthy)])]);
+    assert_eq!(reads(&mut snapshot, &policy), "groups peers pods volumes");
+}

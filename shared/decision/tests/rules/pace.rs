@@ -1,1 +1,67 @@
-//! placeholder
+//! How often a departure is looked at: rarely enough for the queue, often enough for its heartbeat.
+
+use crate::world::{SENT, after, instance, secs};
+use decision::limits::{LOOK_EVERY, LOOK_EVERY_LATER, RECEIVES_MAX};
+use decision::pace::{jitter, look};
+use proptest::{prop_assert, proptest};
+use std::time::Duration;
+
+/// What is due within this time is waited for in the invocation, so it costs no receive.
+const STAY_FOR: Duration = Duration::from_millis(2_500);
+
+/// The receives that the looks of a whole lifecycle action cost, and the longest wait between two of them.
+fn receives(heartbeat: u64) -> (u32, Duration) {
+    let ends = after((heartbeat * 100).min(172_800));
+    let (mut now, mut receives, mut longest) = (SENT, 0, Duration::ZERO);
+    while now < ends {
+        let next = look(now, SENT, Some(secs(heartbeat)));
+        let wait = next.since(now);
+        receives += u32::from(wait > STAY_FOR);
+        longest = longest.max(wait);
+        now = next;
+    }
+    (receives, longest)
+}
+
+#[test]
+fn the_looks_of_a_whole_action_leave_a_third_of_the_receives_to_spare() {
+    for heartbeat in (120..=7_200).step_by(10) {
+        let (receives, longest) = receives(heartbeat);
+        assert!(receives < RECEIVES_MAX * 2 / 3, "heartbeat {heartbeat} s: {receives} receives");
+        assert!(longest < secs(heartbeat) / 2, "heartbeat {heartbeat} s: {longest:?} between two looks");
+    }
+}
+
+#[test]
+fn each_pace_lasts_until_its_age_and_no_longer() {
+    for (index, (until, every)) in LOOK_EVERY.iter().enumerate() {
+        let next = LOOK_EVERY.get(index + 1).map_or(LOOK_EVERY_LATER, |(_, every)| *every);
+        let before = SENT + *until - Duration::from_millis(1);
+        assert_eq!(look(before, SENT, None), before + *every, "one millisecond before {until:?}");
+        assert_eq!(look(SENT + *until, SENT, None), SENT + *until + next, "at {until:?}");
+    }
+    assert_eq!(look(SENT, after(60), None), SENT + LOOK_EVERY[0].1, "a signal from the future is new");
+}
+
+#[test]
+fn paces_only_grow() {
+    let every: Vec<Duration> = LOOK_EVERY.iter().map(|(_, every)| *every).chain([LOOK_EVERY_LATER]).collect();
+    assert!(every.is_sorted(), "{every:?}");
+}
+
+proptest! {
+    #[test]
+    fn jitter_stays_within_its_span_and_has_no_chance_in_it(number in 0_usize..1_000, receives in 0_u32..1_000, span in 0_u64..100_000) {
+        let span = Duration::from_millis(span);
+        let drawn = jitter(&instance(number), receives, span);
+        prop_assert!(drawn < span.max(Duration::from_millis(1)));
+        prop_assert!(drawn == jitter(&instance(number), receives, span));
+    }
+}
+
+#[test]
+fn jitter_spreads() {
+    let drawn = |number| jitter(&instance(number), 1, secs(10)).as_secs();
+    let tenths: std::collections::BTreeSet<u64> = (0..200).map(drawn).collect();
+    assert_eq!(tenths.len(), 10, "two hundred instances fill ten seconds");
+}

@@ -1,1 +1,147 @@
-//! placeholder
+//! One plan for a batch: one call a group, one answer an action, waves in their order.
+
+use crate::world::{
+    act, after, arn, cordoned, departing, healthy, hook_mut, instance, node, node_mut, peer, pod, record, secs,
+    signalled_in, target_id, token, view_mut, web, withdrawn,
+};
+use decision::annotation::Departure;
+use decision::decide::decide;
+use decision::decision::{Answer, Decision, Next};
+use decision::limits::HEALTH_FRESH;
+use decision::plan::{Plan, Remove, join};
+use decision::snapshot::Snapshot;
+use decision::step::{Deregister, HookResult, Step, TargetChange};
+use decision::time::Timestamp;
+
+/// The departure of instance `number` with its target still in group `web` and its withdrawal on record a second ago.
+fn leaving(number: usize, read_at: Timestamp) -> Snapshot {
+    let mut snapshot = departing();
+    snapshot.instance = instance(number);
+    snapshot.signals[0].message = format!("message-{number}");
+    hook_mut(&mut snapshot).token = token(number);
+    let own = withdrawn(record(number), "web", after(59));
+    *node_mut(&mut snapshot) = cordoned(node(), &own);
+    let view = view_mut(&mut snapshot);
+    view.peers = Ok((1..=4).map(|other| peer(&record(other))).map(|mut peer| {
+        if peer.instance == own.instance {
+            peer.annotation = own.text();
+        }
+        peer
+    }).collect());
+    view.pods = Ok(vec![pod(&format!("web-{number}"))]);
+    let group = decision::snapshot::aws::TargetGroup { read_at, ..web(healthy(1..=9)) };
+    snapshot.aws.target_groups = Ok(vec![group]);
+    snapshot
+}
+
+fn plan(snapshots: &[Snapshot]) -> Plan {
+    let decisions: Vec<Decision> = snapshots.iter().map(|snapshot| decide(snapshot, &act())).collect();
+    join(&decisions)
+}
+
+#[test]
+fn nothing_to_do_is_an_empty_plan() {
+    assert_eq!(join(&[]), Plan::default());
+}
+
+#[test]
+fn what_several_want_of_one_group_is_one_call_as_fresh_as_its_oldest_health() {
+    let plan = plan(&[leaving(1, after(60)), leaving(2, after(59)), leaving(3, after(60))]);
+    let [call] = plan.deregister.as_slice() else { panic!("one call: {:?}", plan.deregister) };
+    assert_eq!(call.instances, [instance(1), instance(2), instance(3)]);
+    let targets = (1..=3).map(|number| target_id(&instance(number))).collect();
+    let change = TargetChange { group: arn("web"), targets };
+    assert_eq!(call.what, Deregister { change, fresh_until: after(59) + HEALTH_FRESH });
+}
+
+#[test]
+fn groups_are_called_one_by_one_in_the_order_of_their_arns() {
+    let mut snapshot = leaving(1, after(60));
+    let own = withdrawn(withdrawn(record(1), "web", after(59)), "api", after(59));
+    *node_mut(&mut snapshot) = cordoned(node(), &own);
+    let api = decision::snapshot::aws::TargetGroup { arn: arn("api"), ..web(healthy(1..=9)) };
+    if let Ok(groups) = &mut snapshot.aws.target_groups {
+        groups.push(api);
+    }
+    let groups: Vec<_> = plan(&[snapshot]).deregister.into_iter().map(|call| call.what.change.group).collect();
+    assert_eq!(groups, [arn("api"), arn("web")]);
+}
+
+#[test]
+fn an_action_is_answered_once_however_many_messages_speak_of_it() {
+    let mut snapshot = departing();
+    let mut again = snapshot.signals[0].clone();
+    again.message = "message-2".to_owned();
+    let mut other = snapshot.signals[0].clone();
+    other.message = "message-3".to_owned();
+    snapshot.signals.extend([again, other]);
+    let decision::signal::SignalKind::Hook(hook) = &mut snapshot.signals[2].signal.kind;
+    hook.token = token(3);
+    // The second hook's part is on record as well.
+    let mut because = record(1).because;
+    because.extend(record(3).because);
+    *node_mut(&mut snapshot) = cordoned(node(), &Departure { because, ..record(1) });
+
+    let plan = plan(&[snapshot]);
+    let answers: Vec<_> = plan.answers.iter().map(|answer| (answer.messages.clone(), answer.result)).collect();
+    let both = vec!["message-1".to_owned(), "message-2".to_owned()];
+    let third = vec!["message-3".to_owned()];
+    assert_eq!(answers, [(both, HookResult::Continue), (third, HookResult::Continue)]);
+}
+
+#[test]
+fn a_rejected_message_answers_its_hook_with_continue() {
+    let mut snapshot = departing();
+    view_mut(&mut snapshot).pods = Ok(vec![pod("web-1")]);
+    snapshot.signals[0].receives = decision::limits::RECEIVES_MAX;
+    let plan = plan(&[snapshot]);
+    assert_eq!(plan.answers.len(), 1);
+    assert_eq!(plan.answers[0].result, HookResult::Continue);
+}
+
+#[test]
+fn a_heartbeat_is_sent_once_for_each_action() {
+    let mut snapshot = departing();
+    snapshot.now = after(2_000);
+    let mut again = snapshot.signals[0].clone();
+    again.message = "message-2".to_owned();
+    snapshot.signals.push(again);
+    assert_eq!(plan(&[snapshot]).heartbeats.len(), 1);
+}
+
+#[test]
+fn steps_keep_their_order_within_a_wave() {
+    let mut snapshot = departing();
+    let names = ["web-2", "api-1", "dns-1"];
+    let mut pods: Vec<_> = names.iter().map(|name| pod(name)).collect();
+    pods[2].priority = -5;
+    view_mut(&mut snapshot).pods = Ok(pods);
+    let removed: Vec<_> = plan(&[snapshot])
+        .removals
+        .into_iter()
+        .map(|removal| match removal.what {
+            Remove::Evict(pod) | Remove::Delete { pod, .. } => pod.pod.name,
+        })
+        .collect();
+    assert_eq!(removed, ["dns-1", "api-1", "web-2"], "the lowest priority first");
+}
+
+#[test]
+fn what_comes_back_or_is_finished_is_no_answer() {
+    let mut snapshot = signalled_in();
+    node_mut(&mut snapshot).ready = Some(false);
+    assert_eq!(plan(&[snapshot]).answers, []);
+}
+
+#[test]
+fn registrations_of_one_group_are_one_call() {
+    let register = |number: usize| Decision {
+        instance: instance(number),
+        steps: vec![Step::Register(TargetChange { group: arn("web"), targets: vec![target_id(&instance(number))] })],
+        answers: vec![Answer { message: format!("message-{number}"), next: Next::ComeBack { at: after(60) + secs(1) } }],
+        ..decide(&signalled_in(), &act())
+    };
+    let plan = join(&[register(1), register(2)]);
+    assert_eq!(plan.register.len(), 1);
+    assert_eq!(plan.register[0].what.targets, [target_id(&instance(1)), target_id(&instance(2))]);
+}

@@ -14,7 +14,7 @@ use decision::snapshot::cluster::{
     Sibling, Taint, TrafficPolicy,
 };
 use decision::snapshot::{HookState, Memory, Seen, Snapshot};
-use decision::step::{Step, TargetId};
+use decision::step::{NodePatch, Step, TargetId};
 use decision::time::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -444,4 +444,46 @@ pub fn why(decision: &Decision) -> &str {
         Next::Answer { why, .. } | Next::Reject { why, .. } => why,
         other => panic!("no answer: {other:?}"),
     }
+}
+
+/// The node after the PATCH, as the API server would store it.
+pub fn patched(mut node: Node, patch: &NodePatch) -> Node {
+    assert_eq!((&patch.node, &patch.uid), (&node.name, &node.uid), "the PATCH is about this node");
+    assert_eq!(patch.resource_version, node.resource_version, "and about what was read");
+    node.resource_version = format!("{}+1", node.resource_version);
+    node.unschedulable = patch.unschedulable.unwrap_or(node.unschedulable);
+    if let Some(taints) = &patch.taints {
+        node.taints.clone_from(taints);
+    }
+    for (key, value) in &patch.labels {
+        set(&mut node.labels, key, value.as_ref());
+    }
+    for (key, value) in &patch.annotations {
+        set(&mut node.annotations, key, value.as_ref());
+    }
+    node
+}
+
+fn set(map: &mut BTreeMap<String, String>, key: &str, value: Option<&String>) {
+    match value {
+        Some(value) => map.insert(key.to_owned(), value.clone()),
+        None => map.remove(key),
+    };
+}
+
+/// The first PATCH of the decision.
+#[track_caller]
+pub fn patch(decision: &Decision) -> &NodePatch {
+    let found = decision.steps.iter().find_map(|step| match step {
+        Step::PatchNode(patch) => Some(patch),
+        _ => None,
+    });
+    found.unwrap_or_else(|| panic!("no PATCH in {:?}", decision.steps))
+}
+
+/// The record that the PATCH writes.
+#[track_caller]
+pub fn written(patch: &NodePatch) -> Departure {
+    let text = patch.annotations.iter().find_map(|(key, value)| value.clone().filter(|_| key == DEPARTURE));
+    Departure::parse(&text.expect("the PATCH writes a record")).expect("the record parses")
 }
