@@ -15,7 +15,7 @@ use crate::snapshot::aws::{Hook, TargetGroup};
 use crate::snapshot::cluster::NodeView;
 use crate::snapshot::{HookState, Memory, Snapshot};
 use crate::time::Timestamp;
-use crate::verdict::{Judged, Verdict};
+use crate::verdict::{Judged, Stays, Verdict};
 use crate::withdraw::{May, Standing, Wait};
 use std::fmt;
 
