@@ -5,7 +5,7 @@
 //! replacement bring the same instance id back, never the same token.
 
 use crate::decision::{Ending, Next};
-use crate::limits::{EVENT_AHEAD, LOOKUP_PATIENCE, PROOF_LASTS};
+use crate::limits::{EVENT_AHEAD, HEARTBEAT_SUPPORTED_MIN, LOOKUP_PATIENCE, PROOF_LASTS};
 use crate::pace::look;
 use crate::policy::{Mode, Overrides, PausedHooks, Policy, SettingError};
 use crate::scope;
@@ -109,8 +109,15 @@ fn over<'a>(why: &str) -> Admission<'a> {
     Admission::Out(Next::Finished(Ending::Over(why.to_owned())))
 }
 
+/// When to look again at a signal whose departure could not be looked at: in time for its hook's heartbeat, as far as
+/// that is known.
+pub(crate) fn look_again(seen: &Seen, now: Timestamp) -> Timestamp {
+    let facts = seen.hook.as_ref().ok().and_then(Option::as_ref);
+    look(now, seen.sent_at, Some(facts.map_or(HEARTBEAT_SUPPORTED_MIN, |hook| hook.heartbeat)))
+}
+
 fn again<'a>(seen: &Seen, snapshot: &Snapshot) -> Admission<'a> {
-    Admission::Out(Next::ComeBack { at: look(snapshot.now, seen.sent_at, None) })
+    Admission::Out(Next::ComeBack { at: look_again(seen, snapshot.now) })
 }
 
 /// `None` when the action still waits for its answer.
@@ -122,7 +129,7 @@ fn waits(admitted: &Admitted<'_>, snapshot: &Snapshot) -> Option<Next> {
     let state = match &snapshot.aws.membership {
         Ok(Some(membership)) if membership.asg == admitted.hook.asg => &membership.state,
         Ok(_) => return Some(not_yet(admitted, snapshot, "the instance is in the group no more")),
-        Err(_) => return Some(Next::ComeBack { at: look(snapshot.now, admitted.seen.sent_at, None) }),
+        Err(_) => return Some(Next::ComeBack { at: look_again(admitted.seen, snapshot.now) }),
     };
     let waiting = match (admitted.hook.transition, admitted.hook.route) {
         (_, HookRoute::RootVolume) => matches!(state, LifecycleState::ReplacingRootVolumeWait),
@@ -145,7 +152,7 @@ fn waits(admitted: &Admitted<'_>, snapshot: &Snapshot) -> Option<Next> {
 /// AWS's reads may lag behind its events: look again for a while before the signal counts as over.
 fn not_yet(admitted: &Admitted<'_>, snapshot: &Snapshot, why: &str) -> Next {
     if snapshot.now < admitted.seen.sent_at + EVENT_AHEAD {
-        Next::ComeBack { at: look(snapshot.now, admitted.seen.sent_at, None) }
+        Next::ComeBack { at: look_again(admitted.seen, snapshot.now) }
     } else {
         Next::Finished(Ending::Over(why.to_owned()))
     }

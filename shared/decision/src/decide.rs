@@ -3,7 +3,7 @@
 //! Each signal of the snapshot gets exactly one `Next`, since the answers are made by mapping over the signals: no path
 //! can forget a hook.
 
-use crate::admit::{Admission, Admitted, admit, call, is_proven};
+use crate::admit::{Admission, Admitted, admit, call, is_proven, look_again};
 use crate::decision::{Answer, Course, Decision, Ending, End, Next};
 use crate::departure::Case;
 use crate::limits::{ANSWER_MARGIN, CRASH_COSTS_AT_MOST, HEARTBEAT_SUPPORTED_MIN, RECEIVES_MAX};
@@ -76,7 +76,7 @@ pub fn postpone(snapshot: &Snapshot) -> Decision {
         .signals
         .iter()
         .map(|seen| {
-            let next = Next::ComeBack { at: look(snapshot.now, seen.sent_at, None) };
+            let next = Next::ComeBack { at: look_again(seen, snapshot.now) };
             Answer { message: seen.message.clone(), next }
         })
         .collect();
@@ -152,7 +152,7 @@ fn next(
             answer(HookResult::Continue, "this hook's own deadline".into())
         }
         Some(End::Again(at)) => Next::ComeBack { at: last.map_or(*at, |last| last.min(*at)) },
-        None => Next::ComeBack { at: look(snapshot.now, admitted.seen.sent_at, None) },
+        None => Next::ComeBack { at: look_again(admitted.seen, snapshot.now) },
     }
 }
 

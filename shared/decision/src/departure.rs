@@ -17,7 +17,7 @@ use crate::admit::{Admitted, is_proven};
 use crate::decision::{Course, End};
 use crate::id::InstanceId;
 use crate::limits::{ANSWER_MARGIN, HEALTH_FRESH, REGISTERS_WITHIN};
-use crate::pace::look;
+use crate::pace::{longest_wait, look};
 use crate::policy::{Mode, Policy};
 use crate::report::{Report, Stage};
 use crate::snapshot::Snapshot;
@@ -68,7 +68,7 @@ impl<'a> Case<'a> {
 
     /// The longest wait that the hooks' heartbeats leave.
     pub(crate) fn in_time(&self) -> Timestamp {
-        self.heartbeat.map_or(self.now() + Duration::from_secs(60), |heartbeat| self.now() + heartbeat / 6)
+        self.now() + self.heartbeat.map_or(Duration::from_secs(60), longest_wait)
     }
 
     /// Whether AWS has accepted a heartbeat for each signal, or nothing will be written anyway.

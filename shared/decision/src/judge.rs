@@ -154,8 +154,11 @@ fn going(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
     let ends_too_late = bench.hard.is_some_and(|hard| deletion.ends_at > hard - ANSWER_MARGIN);
     match forced(pod, bench) {
         Some(verdict @ Verdict::Force(_, Forced::HardDeadline(_))) if ends_too_late => Some(verdict),
-        _ if deletion.ends_at > bench.now => Some(Verdict::Hold(deletion.ends_at, Held::Terminating)),
-        _ => Some(hold(bench, Held::Terminating)),
+        _ => {
+            let ends = [deletion.ends_at, deletion.ends_at + STUCK_AFTER];
+            let next = ends.into_iter().find(|at| *at > bench.now).unwrap_or(bench.look);
+            Some(Verdict::Hold(next, Held::Terminating))
+        }
     }
 }
 

@@ -67,9 +67,9 @@ pub const BLOCKED_AFTER: Duration = Duration::from_secs(60);
 pub const SETTLING_LOOK: Duration = Duration::from_secs(15);
 
 /// What a crash costs at most: killed before it shortened it, an invocation leaves its messages hidden for the queue's
-/// whole visibility timeout of 90 s (six times the function's 15 s), and then some seconds pass. Twice: hooks with the
+/// whole visibility timeout of 90 s (six times the function's 15 s), and seconds pass before and after. Twice: hooks with the
 /// shortest heartbeats are kept alive at every look. Half: one crash can cost such a hook.
-pub const CRASH_COSTS_AT_MOST: Duration = Duration::from_secs(95);
+pub const CRASH_COSTS_AT_MOST: Duration = Duration::from_secs(105);
 
 /// How long after the end of its grace a pod may still be reported as running before nobody waits for it: a kubelet kills
 /// at the end of the grace and says so within seconds. Half: a slow kubelet's volume is cut off. Twice: a lost kubelet
@@ -83,7 +83,7 @@ pub const HEARTBEAT_SUPPORTED_MIN: Duration = Duration::from_secs(120);
 pub const LOOKUP_PATIENCE: Duration = Duration::from_secs(120);
 
 /// While a departure is younger than the first value it is looked at every second value. The sum over the 48 hours
-/// that a lifecycle action can last stays below 600 receives, of the 1,000 that the queue allows.
+/// that a lifecycle action can last stays below 650 receives, of the 1,000 that the queue allows.
 pub const LOOK_EVERY: [(Duration, Duration); 5] = [
     (Duration::from_secs(30), Duration::from_secs(2)),
     (Duration::from_secs(120), Duration::from_secs(5)),
@@ -99,5 +99,5 @@ pub const LOOK_EVERY_LATER: Duration = Duration::from_secs(600);
 pub const HIDE_MAX: Duration = Duration::from_secs(11 * 3_600);
 
 /// How often a message may be received before it is given up, with its hook answered: the queue itself moves it to the
-/// dead-letter queue at 1,000, silently. The looks of 48 hours stay below 600.
+/// dead-letter queue at 1,000, silently. The looks of 48 hours stay below 650.
 pub const RECEIVES_MAX: u32 = 900;

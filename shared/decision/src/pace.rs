@@ -1,18 +1,23 @@
 //! How often to look: often while seconds count, rarely in a drain of hours, always within the hook's heartbeat.
 
-use crate::limits::{LOOK_EVERY, LOOK_EVERY_LATER};
+use crate::limits::{CRASH_COSTS_AT_MOST, LOOK_EVERY, LOOK_EVERY_LATER};
 use crate::time::Timestamp;
 use std::time::Duration;
 
+/// The longest wait that a hook with this heartbeat timeout leaves: after a third of the period without a heartbeat, two
+/// waits and a crash still fit in. A period that a crash uses up almost whole leaves a sixth.
+pub fn longest_wait(heartbeat: Duration) -> Duration {
+    (heartbeat.saturating_sub(CRASH_COSTS_AT_MOST) / 3).max(heartbeat / 6)
+}
+
 /// When to look again at a departure that began at `since`, if no earlier instant matters.
-/// A sixth of the shortest heartbeat is the longest wait, so that a wait, a crash and another wait fit into one period.
 pub fn look(now: Timestamp, since: Timestamp, heartbeat: Option<Duration>) -> Timestamp {
     let age = now.since(since);
     let every = LOOK_EVERY
         .iter()
         .find(|(younger_than, _)| age < *younger_than)
         .map_or(LOOK_EVERY_LATER, |(_, every)| *every);
-    now + every.min(heartbeat.map_or(every, |heartbeat| heartbeat / 6))
+    now + every.min(heartbeat.map_or(every, longest_wait))
 }
 
 /// Spreads instants of many departures over `span`: a hash of the instance and the receive count, no chance in it.

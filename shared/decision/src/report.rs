@@ -9,6 +9,7 @@ pub use remaining::{Advice, Hold, Remaining};
 
 use crate::admit::Admitted;
 use crate::id::{AsgName, HookName, InstanceId, NodeName};
+use crate::judge::Bench;
 use crate::limits::HEARTBEAT_SUPPORTED_MIN;
 use crate::matching::serves;
 use crate::snapshot::aws::{Hook, TargetGroup};
@@ -166,14 +167,8 @@ impl Report {
         }
     }
 
-    pub(crate) fn pods(
-        &mut self,
-        judged: &[Judged<'_>],
-        view: &NodeView,
-        snapshot: &Snapshot,
-        soft: Timestamp,
-    ) {
-        self.soft = Some(soft);
+    pub(crate) fn pods(&mut self, judged: &[Judged<'_>], snapshot: &Snapshot, bench: &Bench<'_>) {
+        self.soft = Some(bench.soft);
         for judged in judged {
             if judged.verdict == Verdict::Leave(Stays::Stuck) {
                 self.warnings.push(format!("{}: {}", judged.pod.key, Stays::Stuck));
@@ -182,8 +177,8 @@ impl Report {
                 self.staying += 1;
                 continue;
             }
-            self.remaining.push(remaining::remaining(judged, view, snapshot));
-            self.warn_about(judged, view);
+            self.remaining.push(remaining::remaining(judged, snapshot, bench));
+            self.warn_about(judged, bench.view);
         }
     }
 

@@ -91,7 +91,7 @@ impl fmt::Display for Stays {
 impl fmt::Display for Held {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Terminating => write!(out, "is terminating"),
+            Self::Terminating => write!(out, "it is terminating"),
             Self::Protected(annotation) => write!(out, "annotation {annotation}"),
             Self::Serving => write!(out, "requests still arrive for it through this node"),
             Self::StillRegistered => write!(out, "this node is still a target that leads to it"),

@@ -81,11 +81,11 @@ mod keeps {
     pub(super) const GROUP: Duration = Duration::from_secs(60);
     /// Lifecycle and EC2 states: a turn may act on a state this old; nothing that we do within it is wrong for an
     /// instance that went on to the next state.
-    pub(super) const STATE: Duration = Duration::from_secs(10);
+    pub(super) const STATE: Duration = Duration::from_secs(20);
     /// Kind and deregistration delay of a target group: configuration.
     pub(super) const FACTS: Duration = Duration::from_secs(300);
     /// Health of a group that we take nothing out of in this turn.
-    pub(super) const HEALTH: Duration = Duration::from_secs(5);
+    pub(super) const HEALTH: Duration = Duration::from_secs(15);
     /// Services without their endpoints: configuration.
     pub(super) const SERVICES: Duration = Duration::from_secs(30);
     /// Names of nodes: verified at each use.

@@ -10,11 +10,14 @@ use std::collections::BTreeSet;
 /// Before a hard deadline, a pod may be deleted past its budget: its grace and this long ahead.
 const FORCE_AHEAD_MS: Millis = 20_000;
 
+/// How long a crash can hide a message.
+const CRASH_MS: Millis = 100_000;
+
 /// The numbers of a world.
-pub(crate) fn tell(world: &World) -> Told {
-    let ours: Vec<&Action> = world.aws.autoscaling.actions.iter().filter(|action| action.ours).collect();
+pub(crate) fn tell(world: &mut World) -> Told {
+    let ours: Vec<Action> = world.aws.autoscaling.actions.iter().filter(|action| action.ours).cloned().collect();
     let ended = |answered: bool| {
-        let with = |action: &&&Action| action.ended.is_some_and(|(_, how)| is_answered(how) == answered);
+        let with = |action: &&Action| action.ended.is_some_and(|(_, how)| is_answered(how) == answered);
         ours.iter().filter(with).count() as u64
     };
     Told {
@@ -22,8 +25,8 @@ pub(crate) fn tell(world: &World) -> Told {
         actions: ours.len() as u64,
         answered: ended(true),
         timed_out: ended(false),
-        calls: world.calls.clone(),
-        story: world.story.clone(),
+        calls: std::mem::take(&mut world.calls),
+        story: std::mem::take(&mut world.story),
         faults: world.faults.struck.len() as u64,
         kills: world.processes.values().filter(|process| process.killed).count() as u64,
     }
@@ -78,7 +81,10 @@ fn is_excused(scenario: &Scenario, action: &Action, world: &World) -> bool {
     });
     let struck = world.faults.struck.iter().any(|(at, ..)| (action.began_at..ended_at).contains(at));
     let killed = scenario.faults.kills_per_mille > 0;
-    let kept_trying = world.calls.iter().any(|call| call.at > ended_at && call.subject.contains(&action.instance));
+    // A crash hides the message for 90 s at the most: within that time before the end somebody was at it.
+    let kept_trying = world.calls.iter().any(|call| {
+        call.at > ended_at - CRASH_MS && call.subject.contains(&action.instance)
+    });
     away || (struck || killed) && kept_trying
 }
 

@@ -154,7 +154,7 @@ fn pods(
     };
     let judged = judge(pods, &bench);
     steps.extend(removals(&judged));
-    report.pods(&judged, view, case.snapshot, bench.soft);
+    report.pods(&judged, case.snapshot, &bench);
     if judged.iter().any(Judged::is_waited_for) {
         report.stage = Stage::Draining;
         steps.extend(blocked(case, view, &mut report));

@@ -1,6 +1,7 @@
 //! One pod that is still there: what holds it, what makes that so, and what a person can do about it.
 
 use crate::id::PodKey;
+use crate::judge::Bench;
 use crate::snapshot::cluster::{NodeView, Sibling};
 use crate::snapshot::{Attempts, Snapshot};
 use crate::time::{Timestamp, human};
@@ -27,6 +28,8 @@ pub struct Remaining {
     pub advice: Option<Advice>,
     /// What holds it, in kind.
     pub hold: Hold,
+    /// When what holds it ends by itself: the implicit budget does.
+    pub lets_go_at: Option<Timestamp>,
 }
 
 /// What kind of thing holds a pod.
@@ -58,8 +61,8 @@ impl Advice {
 }
 
 /// What is to be said of a pod that is waited for.
-pub(super) fn remaining(judged: &Judged<'_>, view: &NodeView, snapshot: &Snapshot) -> Remaining {
-    let pod = judged.pod;
+pub(super) fn remaining(judged: &Judged<'_>, snapshot: &Snapshot, bench: &Bench<'_>) -> Remaining {
+    let (pod, view) = (judged.pod, bench.view);
     let owner = pod.owner.as_ref().map_or("no controller".to_owned(), |owner| {
         format!("{} {}/{}", owner.kind, pod.key.namespace, owner.name)
     });
@@ -79,6 +82,8 @@ pub(super) fn remaining(judged: &Judged<'_>, view: &NodeView, snapshot: &Snapsho
         next,
         advice: held.and_then(|held| advice(held, pod, culprit)),
         hold,
+        lets_go_at: matches!(held, Some(Held::ImplicitBudget(_) | Held::NoRoom(_)))
+            .then(|| bench.begun + bench.policy.implicit_hold),
     }
 }
 

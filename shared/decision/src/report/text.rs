@@ -55,7 +55,7 @@ impl Report {
         let mut page = String::new();
         self.head(&mut page, now);
         self.pods_left(&mut page);
-        let ahead = self.if_nobody_acts(policy);
+        let ahead = self.if_nobody_acts(now, policy);
         section(&mut page, "if nobody acts", ahead.iter().map(|(at, what)| format!("{at}  {what}")));
         let advice = self.what_you_can_do(now);
         let width = advice.iter().map(|advice| advice.label.len()).max().unwrap_or_default();
@@ -139,33 +139,48 @@ impl Report {
     }
 
     /// What comes by itself, and when.
-    fn if_nobody_acts(&self, policy: &Policy) -> Vec<(Timestamp, String)> {
-        let mut ahead = Vec::new();
-        match &self.stage {
-            Stage::Registering(until) => ahead.push((*until, "no node to drain: the hook is answered".to_owned())),
-            Stage::Settling(until) => ahead.push((*until, "the hook is answered, AWS ends the instance".to_owned())),
-            Stage::Draining | Stage::Detaching => ahead.extend(self.soft.map(|soft| (soft, at_soft(policy)))),
-            Stage::Arriving(_) => ahead.extend(self.since.map(|since| {
-                (since + policy.longest_launch, format!("longest launch: {}", at_launch_deadline(policy)))
-            })),
+    fn if_nobody_acts(&self, now: Timestamp, policy: &Policy) -> Vec<(Timestamp, String)> {
+        let mut ahead = match &self.stage {
+            Stage::Registering(until) => return vec![(*until, "no node to drain: the hook is answered".to_owned())],
+            Stage::Settling(until) => return vec![(*until, "the hook is answered, AWS ends the instance".to_owned())],
+            Stage::Drained | Stage::Overdue | Stage::Ended | Stage::Arrived | Stage::NotOurs => return Vec::new(),
+            Stage::Arriving(_) => return self.at_launch_deadline(policy),
+            Stage::Draining => self.at_soft(at_longest_drain(policy)),
+            Stage::Detaching => self.at_soft("longest drain: volumes are waited for no longer"),
             Stage::Looking
             | Stage::Proving
             | Stage::Cordoning
             | Stage::Withdrawing
-            | Stage::Unreachable { .. } => {}
-            Stage::Drained | Stage::Overdue | Stage::Ended | Stage::Arrived | Stage::NotOurs => return ahead,
-        }
-        ahead.retain(|(at, _)| self.hard.is_none_or(|hard| *at < hard));
-        ahead.extend(self.hard.map(|hard| (hard, self.at_hard(policy))));
+            | Stage::Unreachable { .. } => Vec::new(),
+        };
+        let lets_go_at = self.remaining.iter().filter_map(|pod| pod.lets_go_at).min();
+        let goes_on = "what only our implicit budget holds is evicted, as far as PDBs allow";
+        ahead.extend(lets_go_at.map(|at| (at, goes_on.to_owned())));
+        ahead.retain(|(at, _)| *at > now && self.hard.is_none_or(|hard| *at < hard));
+        ahead.extend(self.hard.map(|hard| (hard, self.at_hard())));
+        ahead.sort();
         ahead
     }
 
-    fn at_hard(&self, policy: &Policy) -> String {
+    fn at_soft(&self, what: &str) -> Vec<(Timestamp, String)> {
+        self.soft.map(|soft| (soft, what.to_owned())).into_iter().collect()
+    }
+
+    fn at_launch_deadline(&self, policy: &Policy) -> Vec<(Timestamp, String)> {
+        let what = match policy.launch_deadline {
+            LaunchDeadline::Abandon => "longest launch, policy abandon: AWS ends the instance and launches another",
+            LaunchDeadline::Continue => "longest launch, policy continue: it goes into service as it is",
+        };
+        let longest = self.since.map(|since| since + policy.longest_launch);
+        let at = longest.into_iter().chain(self.hard).min();
+        at.map(|at| (at, what.to_owned())).into_iter().collect()
+    }
+
+    fn at_hard(&self) -> String {
         let what = match &self.stage {
-            Stage::Draining => "pods that are left are deleted before it, with as much of their grace as fits".to_owned(),
-            Stage::Unreachable { .. } => "the hook is answered, AWS ends the instance with its pods on it".to_owned(),
-            Stage::Arriving(_) => at_launch_deadline(policy),
-            _ => "the hook is answered shortly before it, whatever is left".to_owned(),
+            Stage::Draining => "pods that are left are deleted before it, with as much of their grace as fits",
+            Stage::Unreachable { .. } => "the hook is answered, AWS ends the instance with its pods on it",
+            _ => "the hook is answered shortly before it, whatever is left",
         };
         format!("the hook's global timeout: {what}")
     }
@@ -179,12 +194,10 @@ impl Report {
             (Stage::Draining, Some(node)) => {
                 let text = format!("kubectl annotate node {node} {FORCE}=now");
                 advice.push(Advice { label: "let it break", text });
-                let until = self.soft.unwrap_or(now).max(now) + Duration::from_secs(3600);
-                let until = Timestamp::from_seconds(until.millis() / 60_000 * 60);
-                if self.hard.is_none_or(|hard| until < hard) {
+                advice.extend(self.longer(now).map(|until| {
                     let text = format!("kubectl annotate node {node} {HOLD_UNTIL}={until}");
-                    advice.push(Advice { label: "wait longer", text });
-                }
+                    Advice { label: "wait longer", text }
+                }));
             }
             (Stage::Unreachable { .. }, _) => {
                 let text = "the cluster's endpoint, its security group, and our access entry".to_owned();
@@ -198,6 +211,15 @@ impl Report {
         }
         advice
     }
+
+    /// A whole minute to which the soft deadline could be moved: an hour later, but before the hard one.
+    fn longer(&self, now: Timestamp) -> Option<Timestamp> {
+        let soft = self.soft?.max(now);
+        let later = soft + Duration::from_secs(3_600);
+        let until = self.hard.map_or(later, |hard| later.min(hard - Duration::from_secs(600)));
+        let until = Timestamp::from_seconds(until.millis() / 60_000 * 60);
+        (until > soft).then_some(until)
+    }
 }
 
 fn answer((asg, hook): &(AsgName, HookName), instance: &InstanceId) -> Advice {
@@ -208,27 +230,23 @@ fn answer((asg, hook): &(AsgName, HookName), instance: &InstanceId) -> Advice {
     Advice { label: "answer it", text }
 }
 
-fn at_soft(policy: &Policy) -> String {
+fn at_longest_drain(policy: &Policy) -> &'static str {
     match policy.at_longest_drain {
-        AtLongestDrain::GoOn => "longest drain, policy go-on: nothing is deleted, this is reported again".to_owned(),
-        AtLongestDrain::Force => "longest drain, policy force: what is left is deleted, budgets or not".to_owned(),
-    }
-}
-
-fn at_launch_deadline(policy: &Policy) -> String {
-    match policy.launch_deadline {
-        LaunchDeadline::Abandon => "policy abandon: AWS ends the instance and launches another".to_owned(),
-        LaunchDeadline::Continue => "policy continue: it goes into service as it is".to_owned(),
+        AtLongestDrain::GoOn => "longest drain, policy go-on: nothing is deleted, this is reported again",
+        AtLongestDrain::Force => "longest drain, policy force: what is left is deleted, budgets or not",
     }
 }
 
 fn pod_left(page: &mut String, pod: &Remaining) {
     line(page, format_args!("\n{}   {}", pod.pod, pod.owner));
-    match (&pod.budget, pod.verdict.strip_prefix("held: ")) {
-        (Some(budget), _) => line(page, format_args!("  held by   {budget}")),
-        (None, Some(held)) => line(page, format_args!("  held by   {held}")),
-        (None, None) => line(page, format_args!("  now       {}", pod.verdict)),
-    }
+    let verdict = pod.verdict.strip_prefix("held: ").unwrap_or(&pod.verdict);
+    let what = pod.budget.as_deref().unwrap_or(verdict);
+    let label = match pod.hold {
+        Hold::None => "now",
+        Hold::Ending | Hold::Waiting => "waits",
+        Hold::Blocked => "held by",
+    };
+    line(page, format_args!("  {label:<9} {what}"));
     if let Some(because) = &pod.because {
         line(page, format_args!("  because   {because}"));
     }

@@ -1,7 +1,7 @@
 //! Is it ours, and is it still true? Scope, hooks, lifecycle states, proofs, pauses, observation.
 
 use crate::world::{
-    SENT, act, after, answer, asg, departing, ec2, facts_mut, hook_mut, id, labels, millis, policy, proven, signalled,
+    HEARTBEAT, SENT, act, after, answer, asg, departing, ec2, facts_mut, hook_mut, id, labels, millis, policy, proven, signalled,
     signalled_in, signalled_out, state_of, steps, token, why,
 };
 use decision::decide::decide;
@@ -27,7 +27,7 @@ const LOOK: &str = "look";
 #[track_caller]
 fn check(name: &str, snapshot: &Snapshot, policy: &Policy, expected: &str) {
     let decision = decide(snapshot, policy);
-    let usual = look(snapshot.now, SENT, None).since(snapshot.now).as_millis();
+    let usual = look(snapshot.now, SENT, Some(HEARTBEAT)).since(snapshot.now).as_millis();
     let expected = if expected == LOOK { format!("again in {usual} ms") } else { expected.to_owned() };
     assert_eq!(answer(&decision, snapshot.now), expected, "{name}");
     assert_eq!(decision.answers.len(), snapshot.signals.len(), "{name}: one answer a signal");

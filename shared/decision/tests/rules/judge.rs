@@ -6,7 +6,7 @@ use crate::world::{
 };
 use decision::budget::NodeOrder;
 use decision::judge::{Bench, Path, judge};
-use decision::limits::{ANSWER_MARGIN, EVICTION_RETRY, FORCE_MARGIN};
+use decision::limits::{ANSWER_MARGIN, EVICTION_RETRY, FORCE_MARGIN, STUCK_AFTER};
 use decision::policy::Policy;
 use decision::snapshot::cluster::TrafficPolicy::{Cluster, Local};
 use decision::snapshot::cluster::{NodeView, Phase, Pod, Sibling, Toleration};
@@ -155,11 +155,22 @@ fn a_pod_that_is_being_deleted_is_gone_once_its_containers_stopped() {
     let going = |ends: Timestamp| Pod { deletion: deleted(ends), ..pod("web-1") };
     let at_its_end = Verdict::Hold(after(80), Held::Terminating);
     stage().check("its grace runs", going(after(80)), &at_its_end);
-    stage().check("its grace is over, the kubelet is late", going(after(60)), &held(Held::Terminating));
+    let late = Verdict::Hold(after(60) + STUCK_AFTER, Held::Terminating);
+    stage().check("its grace is over, the kubelet is late", going(after(60)), &late);
     let stopped = Pod { containers_stopped: true, ..going(after(80)) };
     stage().check("a finalizer keeps the object", stopped, &Verdict::Gone);
     let not_deleted = Pod { containers_stopped: true, ready: false, ..pod("web-1") };
     stage().check("crashed, but not deleted", not_deleted, &Verdict::Evict);
+}
+
+#[test]
+fn a_pod_whose_kubelet_says_nothing_is_not_waited_for_for_ever() {
+    let pod = |ends: Timestamp| Pod { deletion: deleted(ends), ..pod("web-1") };
+    let stuck = after(60) - STUCK_AFTER;
+    let held = Verdict::Hold(after(60) + millis(1), Held::Terminating);
+    stage().check("one millisecond before", pod(stuck + millis(1)), &held);
+    stage().check("at", pod(stuck), &Verdict::Leave(Stays::Stuck));
+    stage().check("one millisecond after", pod(stuck - millis(1)), &Verdict::Leave(Stays::Stuck));
 }
 
 #[test]

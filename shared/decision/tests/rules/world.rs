@@ -22,28 +22,28 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// When the signal was sent: 2026-11-22T09:30:00Z.
-pub const SENT: Timestamp = Timestamp::from_seconds(1_795_339_800);
+pub(crate) const SENT: Timestamp = Timestamp::from_seconds(1_795_339_800);
 /// The hook's global timeout in most tests.
-pub const GLOBAL: Duration = Duration::from_secs(7_200);
+pub(crate) const GLOBAL: Duration = Duration::from_secs(7_200);
 /// The hook's heartbeat timeout in most tests.
-pub const HEARTBEAT: Duration = Duration::from_secs(3_600);
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(3_600);
 
 /// Seconds after the signal was sent.
-pub fn after(seconds: u64) -> Timestamp {
+pub(crate) fn after(seconds: u64) -> Timestamp {
     SENT + secs(seconds)
 }
 
-pub const fn secs(seconds: u64) -> Duration {
+pub(crate) const fn secs(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-pub const fn millis(millis: u64) -> Duration {
+pub(crate) const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
 /// Parses what a test wrote down.
 #[track_caller]
-pub fn id<T: FromStr>(text: &str) -> T
+pub(crate) fn id<T: FromStr>(text: &str) -> T
 where
     T::Err: Debug,
 {
@@ -51,33 +51,33 @@ where
 }
 
 /// The instance of most tests is number 1.
-pub fn instance(number: usize) -> InstanceId {
+pub(crate) fn instance(number: usize) -> InstanceId {
     id(&format!("i-{number:017x}"))
 }
 
-pub fn token(number: usize) -> HookToken {
+pub(crate) fn token(number: usize) -> HookToken {
     id(&format!("00000000-0000-4000-8000-{number:012x}"))
 }
 
-pub fn arn(name: &str) -> TargetGroupArn {
+pub(crate) fn arn(name: &str) -> TargetGroupArn {
     id(&format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/{name}/0123456789abcdef"))
 }
 
-pub fn key(text: &str) -> PodKey {
+pub(crate) fn key(text: &str) -> PodKey {
     id(text)
 }
 
-pub fn uid(text: &str) -> Uid {
+pub(crate) fn uid(text: &str) -> Uid {
     id(text)
 }
 
-pub fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+pub(crate) fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
     pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 /// The defaults, in mode `act`, with these settings over them.
 #[track_caller]
-pub fn policy(settings: &[(&str, &str)]) -> Policy {
+pub(crate) fn policy(settings: &[(&str, &str)]) -> Policy {
     let lookup = |name: &str| match settings.iter().find(|(variable, _)| *variable == name) {
         Some((_, text)) => Some((*text).to_owned()),
         None => (name == "MODE").then(|| "act".to_owned()),
@@ -85,11 +85,11 @@ pub fn policy(settings: &[(&str, &str)]) -> Policy {
     Policy::parse(lookup).expect("the test's own settings parse")
 }
 
-pub fn act() -> Policy {
+pub(crate) fn act() -> Policy {
     policy(&[])
 }
 
-pub fn hook_signal(transition: Transition, route: HookRoute) -> HookSignal {
+pub(crate) fn hook_signal(transition: Transition, route: HookRoute) -> HookSignal {
     let hook = match transition {
         Transition::Launching => "ebbtide-launch",
         Transition::Terminating => "ebbtide-terminate",
@@ -104,7 +104,7 @@ pub fn hook_signal(transition: Transition, route: HookRoute) -> HookSignal {
     }
 }
 
-pub fn seen(transition: Transition, route: HookRoute) -> Seen {
+pub(crate) fn seen(transition: Transition, route: HookRoute) -> Seen {
     let signal = hook_signal(transition, route);
     let hook = Hook {
         name: signal.hook.clone(),
@@ -129,18 +129,18 @@ pub fn seen(transition: Transition, route: HookRoute) -> Seen {
 }
 
 /// The hook's part of the first signal.
-pub fn hook_mut(snapshot: &mut Snapshot) -> &mut HookSignal {
+pub(crate) fn hook_mut(snapshot: &mut Snapshot) -> &mut HookSignal {
     let SignalKind::Hook(hook) = &mut snapshot.signals[0].signal.kind;
     hook
 }
 
 /// The facts of the first signal's hook.
-pub fn facts_mut(snapshot: &mut Snapshot) -> &mut Hook {
+pub(crate) fn facts_mut(snapshot: &mut Snapshot) -> &mut Hook {
     let facts = snapshot.signals[0].hook.as_mut().expect("read").as_mut();
     facts.expect("the hook exists")
 }
 
-pub fn state_of(transition: Transition, route: HookRoute) -> LifecycleState {
+pub(crate) fn state_of(transition: Transition, route: HookRoute) -> LifecycleState {
     match (transition, route) {
         (_, HookRoute::RootVolume) => LifecycleState::ReplacingRootVolumeWait,
         (Transition::Terminating, HookRoute::WarmPoolEnd) => LifecycleState::WarmedTerminatingWait,
@@ -151,7 +151,7 @@ pub fn state_of(transition: Transition, route: HookRoute) -> LifecycleState {
 }
 
 /// A signal that is ours and true, two seconds old, and a node as it was before we touched it.
-pub fn signalled(transition: Transition, route: HookRoute) -> Snapshot {
+pub(crate) fn signalled(transition: Transition, route: HookRoute) -> Snapshot {
     Snapshot {
         now: after(2),
         instance: instance(1),
@@ -168,17 +168,17 @@ pub fn signalled(transition: Transition, route: HookRoute) -> Snapshot {
 }
 
 /// A terminate hook waits, and nothing was done yet.
-pub fn signalled_out() -> Snapshot {
+pub(crate) fn signalled_out() -> Snapshot {
     signalled(Transition::Terminating, HookRoute::Normal)
 }
 
 /// A launch hook waits, and the node is ready.
-pub fn signalled_in() -> Snapshot {
+pub(crate) fn signalled_in() -> Snapshot {
     signalled(Transition::Launching, HookRoute::Normal)
 }
 
 /// A departure under way: the node carries our cordon and record, whose place in the order has settled.
-pub fn departing() -> Snapshot {
+pub(crate) fn departing() -> Snapshot {
     let mut snapshot = signalled_out();
     snapshot.now = after(60);
     snapshot.cluster = reached(view(cordoned(node(), &record(1))));
@@ -187,7 +187,7 @@ pub fn departing() -> Snapshot {
     snapshot
 }
 
-pub fn asg() -> Asg {
+pub(crate) fn asg() -> Asg {
     Asg {
         name: id("workers"),
         tags: labels(&[("ebbtide.dev/managed", "true")]),
@@ -195,7 +195,7 @@ pub fn asg() -> Asg {
     }
 }
 
-pub fn ec2() -> Instance {
+pub(crate) fn ec2() -> Instance {
     Instance {
         id: instance(1),
         state: InstanceState::Running,
@@ -205,30 +205,30 @@ pub fn ec2() -> Instance {
     }
 }
 
-pub fn reached(view: NodeView) -> ClusterView {
+pub(crate) fn reached(view: NodeView) -> ClusterView {
     ClusterView::Reached { cluster: id("prod"), node: NodeLookup::Found(Box::new(view)) }
 }
 
-pub fn absent() -> ClusterView {
+pub(crate) fn absent() -> ClusterView {
     ClusterView::Reached { cluster: id("prod"), node: NodeLookup::Absent }
 }
 
-pub fn unreachable() -> ClusterView {
+pub(crate) fn unreachable() -> ClusterView {
     ClusterView::Unreachable { cluster: id("prod"), why: "connect: timed out after 2 s".to_owned() }
 }
 
-pub fn view_mut(snapshot: &mut Snapshot) -> &mut NodeView {
+pub(crate) fn view_mut(snapshot: &mut Snapshot) -> &mut NodeView {
     match &mut snapshot.cluster {
         ClusterView::Reached { node: NodeLookup::Found(view), .. } => view,
         other => panic!("the test wants a node: {other:?}"),
     }
 }
 
-pub fn node_mut(snapshot: &mut Snapshot) -> &mut Node {
+pub(crate) fn node_mut(snapshot: &mut Snapshot) -> &mut Node {
     &mut view_mut(snapshot).node
 }
 
-pub fn view(node: Node) -> NodeView {
+pub(crate) fn view(node: Node) -> NodeView {
     NodeView {
         node,
         peers: Ok(Vec::new()),
@@ -240,11 +240,11 @@ pub fn view(node: Node) -> NodeView {
     }
 }
 
-pub fn node_name(number: usize) -> decision::id::NodeName {
+pub(crate) fn node_name(number: usize) -> decision::id::NodeName {
     id(&format!("ip-10-0-3-{number}.ec2.internal"))
 }
 
-pub fn node() -> Node {
+pub(crate) fn node() -> Node {
     Node {
         name: node_name(1),
         uid: uid("node-uid-1"),
@@ -260,12 +260,12 @@ pub fn node() -> Node {
     }
 }
 
-pub fn taint(key: &str) -> Taint {
+pub(crate) fn taint(key: &str) -> Taint {
     Taint { key: key.to_owned(), value: None, effect: "NoSchedule".to_owned(), time_added: None }
 }
 
 /// The node with our cordon and `record` on it.
-pub fn cordoned(mut node: Node, record: &Departure) -> Node {
+pub(crate) fn cordoned(mut node: Node, record: &Departure) -> Node {
     node.unschedulable = true;
     node.taints.push(taint(TAINT));
     node.annotations.insert(DEPARTURE.to_owned(), record.text());
@@ -273,7 +273,7 @@ pub fn cordoned(mut node: Node, record: &Departure) -> Node {
 }
 
 /// The record of instance `number`, begun with the signal, with the hook's deadline.
-pub fn record(number: usize) -> Departure {
+pub(crate) fn record(number: usize) -> Departure {
     Departure {
         v: VERSION,
         instance: instance(number),
@@ -294,34 +294,34 @@ pub fn record(number: usize) -> Departure {
 }
 
 /// The record with a withdrawal of the instance's own target from the group.
-pub fn withdrawn(mut record: Departure, group: &str, at: Timestamp) -> Departure {
+pub(crate) fn withdrawn(mut record: Departure, group: &str, at: Timestamp) -> Departure {
     let targets = vec![target_id(&record.instance)];
     record.withdrawn.push(Withdrawn { group: arn(group), at, targets });
     record
 }
 
-pub fn peer(record: &Departure) -> Peer {
+pub(crate) fn peer(record: &Departure) -> Peer {
     let number = usize::from_str_radix(&record.instance.as_str()[2..], 16).expect("a test's instance");
     Peer { instance: record.instance.clone(), node: node_name(number), annotation: record.text() }
 }
 
-pub fn proven(snapshot: &mut Snapshot) {
+pub(crate) fn proven(snapshot: &mut Snapshot) {
     let now = snapshot.now;
     snapshot.memory.hooks.insert(token(1).fingerprint(), HookState::Active(now));
 }
 
 // ---- Target groups -------------------------------------------------------------------------------
 
-pub fn target(number: usize, state: TargetState) -> Target {
+pub(crate) fn target(number: usize, state: TargetState) -> Target {
     Target { id: instance(number).to_string(), port: 30_080, zone: None, state }
 }
 
-pub fn target_id(instance: &InstanceId) -> TargetId {
+pub(crate) fn target_id(instance: &InstanceId) -> TargetId {
     TargetId { id: instance.to_string(), port: 30_080, zone: None }
 }
 
 /// The group `web` of an Application Load Balancer, which only we take targets out of.
-pub fn web(targets: Vec<Target>) -> TargetGroup {
+pub(crate) fn web(targets: Vec<Target>) -> TargetGroup {
     TargetGroup {
         arn: arn("web"),
         owner: RegistrationOwner::Named,
@@ -332,14 +332,14 @@ pub fn web(targets: Vec<Target>) -> TargetGroup {
     }
 }
 
-pub fn healthy(numbers: impl IntoIterator<Item = usize>) -> Vec<Target> {
+pub(crate) fn healthy(numbers: impl IntoIterator<Item = usize>) -> Vec<Target> {
     numbers.into_iter().map(|number| target(number, TargetState::Healthy)).collect()
 }
 
 // ---- Pods ----------------------------------------------------------------------------------------
 
 /// A Ready pod `shop/<name>` of ReplicaSet `<name without its last part>`.
-pub fn pod(name: &str) -> Pod {
+pub(crate) fn pod(name: &str) -> Pod {
     let app = name.rsplit_once('-').map_or(name, |(app, _)| app);
     Pod {
         key: key(&format!("shop/{name}")),
@@ -363,20 +363,20 @@ pub fn pod(name: &str) -> Pod {
     }
 }
 
-pub fn owner(kind: &str, name: &str) -> Owner {
+pub(crate) fn owner(kind: &str, name: &str) -> Owner {
     Owner { kind: kind.to_owned(), name: name.to_owned(), uid: uid(&format!("owner-{name}")) }
 }
 
-pub fn daemon(name: &str) -> Pod {
+pub(crate) fn daemon(name: &str) -> Pod {
     Pod { owner: Some(owner("DaemonSet", "agent")), ..pod(name) }
 }
 
-pub fn deleted(ends_at: Timestamp) -> Option<Deletion> {
+pub(crate) fn deleted(ends_at: Timestamp) -> Option<Deletion> {
     Some(Deletion { ends_at })
 }
 
 /// A pod as its siblings see it, on the numbered node.
-pub fn sibling(name: &str, on: usize) -> Sibling {
+pub(crate) fn sibling(name: &str, on: usize) -> Sibling {
     let app = name.rsplit_once('-').map_or(name, |(app, _)| app);
     Sibling {
         key: key(&format!("shop/{name}")),
@@ -393,7 +393,7 @@ pub fn sibling(name: &str, on: usize) -> Sibling {
 }
 
 /// The PDB `shop/<app>` with so many disruptions allowed.
-pub fn budget(app: &str, allowed: i32) -> Budget {
+pub(crate) fn budget(app: &str, allowed: i32) -> Budget {
     Budget {
         key: key(&format!("shop/{app}")),
         selector: Selector { labels: labels(&[("app", app)]), expressions: Vec::new() },
@@ -406,7 +406,7 @@ pub fn budget(app: &str, allowed: i32) -> Budget {
 }
 
 /// The Service `shop/<app>` on node port 30080 with these ready endpoints: a pod's name, a node's number.
-pub fn service(app: &str, policy: TrafficPolicy, ready: &[(&str, usize)]) -> Service {
+pub(crate) fn service(app: &str, policy: TrafficPolicy, ready: &[(&str, usize)]) -> Service {
     Service {
         key: key(&format!("shop/{app}")),
         selector: labels(&[("app", app)]),
@@ -422,12 +422,12 @@ pub fn service(app: &str, policy: TrafficPolicy, ready: &[(&str, usize)]) -> Ser
 // ---- What came of it -----------------------------------------------------------------------------
 
 /// The steps as people read them.
-pub fn steps(decision: &Decision) -> Vec<String> {
+pub(crate) fn steps(decision: &Decision) -> Vec<String> {
     decision.steps.iter().map(Step::to_string).collect()
 }
 
 /// The first answer, in one line: `continue`, `abandon`, `again +3s`, `ignored: …`, `over: …`, `reject`.
-pub fn answer(decision: &Decision, now: Timestamp) -> String {
+pub(crate) fn answer(decision: &Decision, now: Timestamp) -> String {
     match &decision.answers[0].next {
         Next::Answer { result, .. } => result.wire().to_lowercase(),
         Next::ComeBack { at } if *at <= now => "at once".to_owned(),
@@ -439,7 +439,7 @@ pub fn answer(decision: &Decision, now: Timestamp) -> String {
 
 /// Why the first signal's hook is answered.
 #[track_caller]
-pub fn why(decision: &Decision) -> &str {
+pub(crate) fn why(decision: &Decision) -> &str {
     match &decision.answers[0].next {
         Next::Answer { why, .. } | Next::Reject { why, .. } => why,
         other => panic!("no answer: {other:?}"),
@@ -447,7 +447,7 @@ pub fn why(decision: &Decision) -> &str {
 }
 
 /// The node after the PATCH, as the API server would store it.
-pub fn patched(mut node: Node, patch: &NodePatch) -> Node {
+pub(crate) fn patched(mut node: Node, patch: &NodePatch) -> Node {
     assert_eq!((&patch.node, &patch.uid), (&node.name, &node.uid), "the PATCH is about this node");
     assert_eq!(patch.resource_version, node.resource_version, "and about what was read");
     node.resource_version = format!("{}+1", node.resource_version);
@@ -473,7 +473,7 @@ fn set(map: &mut BTreeMap<String, String>, key: &str, value: Option<&String>) {
 
 /// The first PATCH of the decision.
 #[track_caller]
-pub fn patch(decision: &Decision) -> &NodePatch {
+pub(crate) fn patch(decision: &Decision) -> &NodePatch {
     let found = decision.steps.iter().find_map(|step| match step {
         Step::PatchNode(patch) => Some(patch),
         _ => None,
@@ -483,7 +483,7 @@ pub fn patch(decision: &Decision) -> &NodePatch {
 
 /// The record that the PATCH writes.
 #[track_caller]
-pub fn written(patch: &NodePatch) -> Departure {
+pub(crate) fn written(patch: &NodePatch) -> Departure {
     let text = patch.annotations.iter().find_map(|(key, value)| value.clone().filter(|_| key == DEPARTURE));
     Departure::parse(&text.expect("the PATCH writes a record")).expect("the record parses")
 }

@@ -1,0 +1,228 @@
+//! A flow: a scenario, what befalls it when, and the function on it until nothing waits any more.
+
+use crate::past::{Past, Seen};
+use decision::decide::decide;
+use decision::policy::Policy;
+use ebbtide::stage::{Deployment, function_with};
+use runtime::app::Decide;
+use sandbox::fault::{Fault, Scope, Window};
+use sandbox::kubernetes::{Workload, WorkloadKind};
+use sandbox::lambda::Lambda;
+use sandbox::scenario::{Incident, LIFECYCLE_QUEUE, Owner, Place, START, Scenario};
+use sandbox::world::{Millis, World};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+/// One second in the world's own unit.
+pub(crate) const SECOND: Millis = 1_000;
+
+/// One minute.
+pub(crate) const MINUTE: Millis = 60 * SECOND;
+
+/// One hour.
+pub(crate) const HOUR: Millis = 60 * MINUTE;
+
+/// A flow is over when nothing waits, and for so long after that nothing new came.
+const QUIET: Millis = MINUTE;
+
+/// The dead-letter queue of the function's queue.
+pub(crate) const DEAD_LETTERS: &str = "ebbtide-lifecycle-dead-letter";
+
+type Moment = Box<dyn FnOnce(&mut World, &Place)>;
+
+/// A flow to be.
+pub(crate) struct Flow {
+    /// The world.
+    pub(crate) scenario: Scenario,
+    settings: BTreeMap<&'static str, String>,
+    decide: Decide,
+    moments: Vec<(Millis, Moment)>,
+    longest: Millis,
+    goes_on: Millis,
+}
+
+impl Flow {
+    /// The small world, in mode `act`, with target groups that drain in 20 s: `web` attached to the group, `api` named in
+    /// the configuration. Hooks have a heartbeat of 300 s.
+    pub(crate) fn new() -> Self {
+        let mut scenario = Scenario::small(7);
+        for front in &mut scenario.fronts {
+            front.target_group.deregistration_delay_seconds = 20;
+        }
+        Self {
+            scenario,
+            settings: [("MODE", "act".to_owned())].into(),
+            decide,
+            moments: Vec::new(),
+            longest: HOUR,
+            goes_on: QUIET,
+        }
+    }
+
+    /// The same world without load balancers: a terminating instance's hook begins at once.
+    pub(crate) fn without_fronts() -> Self {
+        Self::new().with(|scenario| scenario.fronts.clear())
+    }
+
+    /// A world without load balancers in which one pod of this workload is all there is to drain, on one of three nodes.
+    /// The departure of its node begins at once.
+    pub(crate) fn of_one_pod(change: impl FnOnce(&mut Workload)) -> Self {
+        let mut pod = Workload::new(WorkloadKind::Deployment, "default", "lone", 1);
+        change(&mut pod);
+        Self::without_fronts().with(|scenario| scenario.workloads = vec![pod]).at(
+            0,
+            |world, place| {
+                let mut machines = place.machines.iter();
+                let home = machines.find(|m| lone(world, &m.node)).map(|m| m.instance.clone());
+                let home = home.expect("the pod is on some node");
+                sandbox::aws::autoscaling::Autoscaling::terminate(
+                    world,
+                    &home,
+                    sandbox::aws::autoscaling::Capacity::Keep,
+                );
+            },
+        )
+    }
+
+    /// Changes the scenario.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Scenario)) -> Self {
+        change(&mut self.scenario);
+        self
+    }
+
+    /// The hooks' heartbeat timeout; the global one is a hundred times that.
+    pub(crate) fn heartbeat(self, seconds: i64) -> Self {
+        self.with(|scenario| {
+            scenario.hooks.iter_mut().for_each(|hook| hook.heartbeat_seconds = seconds);
+        })
+    }
+
+    /// Sets an environment variable of the function.
+    pub(crate) fn setting(mut self, variable: &'static str, value: &str) -> Self {
+        self.settings.insert(variable, value.to_owned());
+        self
+    }
+
+    /// Puts another decision into the function.
+    pub(crate) fn deciding(mut self, decide: Decide) -> Self {
+        self.decide = decide;
+        self
+    }
+
+    /// Something befalls a host (by its index) so long after the start.
+    pub(crate) fn befalls(self, host: usize, after: Millis, incident: Incident) -> Self {
+        self.with(|scenario| scenario.incidents.push((after, host, incident)))
+    }
+
+    /// The group replaces these hosts, all at once, at the start.
+    pub(crate) fn replaces(self, hosts: impl IntoIterator<Item = usize>) -> Self {
+        hosts.into_iter().fold(self, |flow, host| flow.befalls(host, 0, Incident::Replace))
+    }
+
+    /// Somebody changes the world so long after the start.
+    pub(crate) fn at(
+        mut self,
+        after: Millis,
+        change: impl FnOnce(&mut World, &Place) + 'static,
+    ) -> Self {
+        self.moments.push((after, Box::new(change)));
+        self
+    }
+
+    /// All calls in a scope fail this way from one time after the start to another.
+    pub(crate) fn outage(self, scope: Scope, (from, to): (Millis, Millis), fault: Fault) -> Self {
+        let window = Window { scope, from: START + from, to: START + to, fault };
+        self.with(|scenario| scenario.faults.windows.push(window))
+    }
+
+    /// The flow ends after so long even if something still waits.
+    pub(crate) fn for_at_most(mut self, longest: Millis) -> Self {
+        self.longest = longest;
+        self
+    }
+
+    /// The world is watched for so long after nothing waits any more.
+    pub(crate) fn goes_on_for(mut self, goes_on: Millis) -> Self {
+        self.goes_on = goes_on;
+        self
+    }
+
+    /// Runs it, and asserts that no rule of the world was broken.
+    #[track_caller]
+    pub(crate) fn run(self) -> impl Future<Output = Past> {
+        let caller = std::panic::Location::caller();
+        async move {
+            let past = self.live().await;
+            let violations = past.world().violations.clone();
+            assert!(violations.is_empty(), "{caller}: {violations:#?}\n{}", past.transcript());
+            past
+        }
+    }
+
+    async fn live(self) -> Past {
+        let place = self.scenario.build();
+        let deployment = self.deployment(&place);
+        let Self { scenario, decide, mut moments, longest, goes_on, .. } = self;
+        let functions = [function_with(&place.sandbox, "lifecycle", &deployment, decide)];
+        let seen = RefCell::new(Seen::begin(&place));
+        let look = |world: &World| seen.borrow_mut().look(world);
+        let mut lambda = Lambda::new(&place.sandbox, &functions);
+        moments.sort_by_key(|(after, _)| *after);
+        let last = scenario.incidents.iter().map(|(at, ..)| *at).max().unwrap_or(0);
+        let last = START + moments.last().map_or(0, |(after, _)| *after).max(last);
+        for (after, change) in moments {
+            let stop = |world: &World| {
+                look(world);
+                false
+            };
+            lambda.drive(START + after, stop).await;
+            change(&mut place.sandbox.world(), &place);
+        }
+        let until = START + longest;
+        while place.sandbox.now() < until {
+            let quiet = |world: &World| {
+                look(world);
+                world.now > last && is_quiet(world)
+            };
+            lambda.drive(until, quiet).await;
+            let pause = (place.sandbox.now() + goes_on).min(until);
+            let stop = |world: &World| {
+                look(world);
+                false
+            };
+            lambda.drive(pause, stop).await;
+            if is_quiet(&place.sandbox.world()) {
+                break;
+            }
+        }
+        drop(lambda);
+        Past { place, deployment, seen: seen.into_inner() }
+    }
+
+    fn deployment(&self, place: &Place) -> Deployment {
+        let fronts = self.scenario.fronts.iter().zip(&place.groups);
+        let named = fronts.filter(|(front, _)| front.owner == Owner::Script);
+        let named: Vec<&str> = named.map(|(_, arn)| arn.as_str()).collect();
+        let mut settings = self.settings.clone();
+        settings.entry("TARGET_GROUPS").or_insert_with(|| named.join(","));
+        Deployment {
+            policy: Policy::parse(|variable| settings.get(variable).cloned()).unwrap(),
+            queue: LIFECYCLE_QUEUE.to_owned(),
+            dead_letter: DEAD_LETTERS.to_owned(),
+            batch: self.scenario.batch,
+            concurrency: u16::try_from(self.scenario.concurrency_max).unwrap(),
+        }
+    }
+}
+
+/// Whether the pod of [`Flow::of_one_pod`] is on this node.
+fn lone(world: &World, node: &str) -> bool {
+    world.kubernetes.pods_on(node).any(|pod| pod.label("app") == Some("lone"))
+}
+
+/// Nothing of ours waits, and no message is left.
+fn is_quiet(world: &World) -> bool {
+    let waits =
+        world.aws.autoscaling.actions.iter().any(|action| action.ours && action.ended.is_none());
+    !waits && world.aws.sqs.depth(LIFECYCLE_QUEUE) == 0
+}

@@ -1,0 +1,15 @@
+//! Whole flows: the real lifecycle function on the sandbox's wires, from AWS's event to the hook's answer.
+//!
+//! Each test is a scenario, what befalls it when, and a look at what became of it. The names are sentences; where one
+//! begins with `lost_hook_`, its number is that of a complaint that users of other tools have filed.
+
+mod bad_input;
+mod call_budget;
+mod crash;
+mod defect;
+mod flow;
+mod hooks;
+mod lost_hook;
+mod mode;
+mod past;
+mod withdrawal;
