@@ -12,13 +12,13 @@ use cloud::Clients;
 use cloud::eks::ClusterAccess;
 use cloud::elbv2::GroupFacts;
 use cluster::ClusterError;
-use decision::id::{AsgName, ClusterName, InstanceId, NodeName, TargetGroupArn};
-use decision::policy::Policy;
 use decision::decide::decide;
 use decision::decision::Decision;
-use decision::snapshot::{Memory, Snapshot};
+use decision::id::{AsgName, ClusterName, InstanceId, NodeName, TargetGroupArn};
+use decision::policy::Policy;
 use decision::snapshot::aws::{Asg, Hook, Instance, Membership, Target};
 use decision::snapshot::cluster::Service;
+use decision::snapshot::{Memory, Snapshot};
 use decision::time::Timestamp;
 use std::fmt;
 use std::sync::Arc;
@@ -29,8 +29,7 @@ use std::time::Duration;
 const REMEMBERED_MAX: usize = 256;
 
 /// Makes a client for a cluster: over TLS in production, in process for the sandbox.
-pub type Dial =
-    Arc<dyn Fn(&ClusterAccess) -> Result<kube::Client, ClusterError> + Send + Sync>;
+pub type Dial = Arc<dyn Fn(&ClusterAccess) -> Result<kube::Client, ClusterError> + Send + Sync>;
 
 /// Decides about one instance: `decision::decide::decide`.
 pub type Decide = fn(&Snapshot, &Policy) -> Decision;
@@ -133,6 +132,9 @@ impl App {
 
 impl fmt::Debug for App {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("App").field("policy", &self.policy).field("queues", &self.queues).finish_non_exhaustive()
+        out.debug_struct("App")
+            .field("policy", &self.policy)
+            .field("queues", &self.queues)
+            .finish_non_exhaustive()
     }
 }

@@ -49,10 +49,17 @@ impl App {
 }
 
 /// Dials over TLS with an EKS token that is renewed in time.
-pub fn dial_eks(clock: Clock, region: Region, credentials: Credentials, sts_host: Option<String>) -> Dial {
+pub fn dial_eks(
+    clock: Clock,
+    region: Region,
+    credentials: Credentials,
+    sts_host: Option<String>,
+) -> Dial {
     Arc::new(move |access: &ClusterAccess| {
-        let endpoint =
-            Endpoint { url: access.endpoint.clone(), ca_pem: access.certificate_authority_pem.clone() };
+        let endpoint = Endpoint {
+            url: access.endpoint.clone(),
+            ca_pem: access.certificate_authority_pem.clone(),
+        };
         let tokens = Tokens {
             cluster: access.name.clone(),
             clock: clock.clone(),
@@ -86,7 +93,13 @@ impl Tokens {
             }
         }
         let host = self.sts_host.as_deref();
-        let token = eks::token(&self.cluster, &self.region, &self.credentials, self.clock.system_time(), host)?;
+        let token = eks::token(
+            &self.cluster,
+            &self.region,
+            &self.credentials,
+            self.clock.system_time(),
+            host,
+        )?;
         let mut header = HeaderValue::try_from(format!("Bearer {}", token.expose()))?;
         header.set_sensitive(true);
         *last = Some((now, header.clone()));

@@ -72,7 +72,8 @@ pub(crate) async fn execute(act: Act<'_>, plan: Plan) -> Outcomes {
     steps.extend(wave(plan.register, |what| act.register(what)).await.into_iter().flatten());
     steps.extend(wave(plan.removals, |what| act.remove(what)).await);
     steps.extend(wave(plan.notes, |what| act.note(what)).await);
-    let answers = wave(plan.answers, |answer| act.answer(answer)).await.into_iter().flatten().collect();
+    let answers =
+        wave(plan.answers, |answer| act.answer(answer)).await.into_iter().flatten().collect();
     Outcomes { steps, answers }
 }
 
@@ -92,7 +93,8 @@ impl Act<'_> {
     /// A client for the cluster of this instance, or why nothing can be written there.
     async fn client(&self, instance: &InstanceId) -> Result<(kube::Client, &ClusterName), Outcome> {
         let skipped = |why: &str| Outcome::Skipped(why.to_owned());
-        let name = self.clusters.get(instance).ok_or_else(|| skipped("its cluster is not known"))?;
+        let name =
+            self.clusters.get(instance).ok_or_else(|| skipped("its cluster is not known"))?;
         match self.app.client(name, self.until).await {
             Ok(Some(client)) => Ok((client, name)),
             Ok(None) => Err(skipped("its cluster is gone")),
@@ -151,7 +153,8 @@ impl Act<'_> {
             Ok(()) => {
                 let send = || cloud::elbv2::deregister(&self.app.aws.elbv2, &what.change);
                 let sent = retry::write(self.until, &self.app.clock, None, send).await;
-                if matches!(&sent, Err(failure) if matches!(failure.class(), decision::step::Class::Throttled(_))) {
+                if matches!(&sent, Err(failure) if matches!(failure.class(), decision::step::Class::Throttled(_)))
+                {
                     bucket.slow_down();
                 }
                 outcome(sent)
@@ -176,7 +179,9 @@ impl Act<'_> {
         let (kind, pod, outcome) = match what {
             Remove::Evict(pod) => {
                 let outcome = match self.client(&instance).await {
-                    Ok((client, name)) => self.written(name, || cluster::evict(&client, &pod)).await,
+                    Ok((client, name)) => {
+                        self.written(name, || cluster::evict(&client, &pod)).await
+                    }
                     Err(skipped) => skipped,
                 };
                 self.remember_eviction(&instance, &pod, &outcome, asked_at);
@@ -184,7 +189,9 @@ impl Act<'_> {
             }
             Remove::Delete { pod, grace_seconds } => {
                 let outcome = match self.client(&instance).await {
-                    Ok((client, name)) => self.written(name, || cluster::delete(&client, &pod, grace_seconds)).await,
+                    Ok((client, name)) => {
+                        self.written(name, || cluster::delete(&client, &pod, grace_seconds)).await
+                    }
                     Err(skipped) => skipped,
                 };
                 ("delete", pod, outcome)
@@ -204,9 +211,8 @@ impl Act<'_> {
     }
 
     async fn answer(&self, answer: PlannedAnswer) -> Vec<(String, Answered)> {
-        let send = || {
-            cloud::autoscaling::complete(&self.app.aws.autoscaling, &answer.call, answer.result)
-        };
+        let send =
+            || cloud::autoscaling::complete(&self.app.aws.autoscaling, &answer.call, answer.result);
         let bucket = Some(&self.app.limits.autoscaling);
         let answered = match retry::write(self.until, &self.app.clock, bucket, send).await {
             Ok(Completed::Accepted) => Answered::Accepted,
@@ -222,9 +228,19 @@ impl Act<'_> {
 }
 
 /// One call's outcome for each instance that it was made for.
-fn each(instances: Vec<InstanceId>, kind: &'static str, change: &TargetChange, outcome: &Outcome) -> Vec<Done> {
+fn each(
+    instances: Vec<InstanceId>,
+    kind: &'static str,
+    change: &TargetChange,
+    outcome: &Outcome,
+) -> Vec<Done> {
     instances
         .into_iter()
-        .map(|instance| Done { instance, kind, subject: change.group.to_string(), outcome: outcome.clone() })
+        .map(|instance| Done {
+            instance,
+            kind,
+            subject: change.group.to_string(),
+            outcome: outcome.clone(),
+        })
         .collect()
 }

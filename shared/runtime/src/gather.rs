@@ -33,7 +33,12 @@ pub(crate) struct Round<'a> {
 }
 
 /// Looks at every instance that the batch speaks of.
-pub async fn gather(app: &App, batch: &[Arrived], now: Timestamp, until: Timestamp) -> Vec<Snapshot> {
+pub async fn gather(
+    app: &App,
+    batch: &[Arrived],
+    now: Timestamp,
+    until: Timestamp,
+) -> Vec<Snapshot> {
     let round = Round { app, now, until };
     let mut by_instance: BTreeMap<InstanceId, Vec<&Arrived>> = BTreeMap::new();
     for arrived in batch {

@@ -79,7 +79,8 @@ pub fn read(payload: &Value, now: Timestamp) -> Inbox {
                 let handle = record.receipt_handle.clone().unwrap_or_default();
                 let parsed = parse(&body);
                 let facts = Facts {
-                    receives: number(&record, "ApproximateReceiveCount").map_or(1, |count| u32::try_from(count).unwrap_or(u32::MAX)),
+                    receives: number(&record, "ApproximateReceiveCount")
+                        .map_or(1, |count| u32::try_from(count).unwrap_or(u32::MAX)),
                     queued_at: number(&record, "SentTimestamp").map(Timestamp::from_millis),
                     now,
                     receipt: Some(Receipt { handle, body }),
@@ -110,9 +111,18 @@ impl Inbox {
             Ok(Parsed::Signal(signal)) => {
                 // A clock that is ahead of ours must not make a deadline later than it is.
                 let sent_at = signal.sent_at.map_or(got_at, |said| said.min(got_at));
-                self.arrived.push(Arrived { message, receipt, receives, sent_at, queued_at, signal });
+                self.arrived.push(Arrived {
+                    message,
+                    receipt,
+                    receives,
+                    sent_at,
+                    queued_at,
+                    signal,
+                });
             }
-            Ok(Parsed::Ignored(ignored)) => self.ignored.push((message, ignored.reason.to_string())),
+            Ok(Parsed::Ignored(ignored)) => {
+                self.ignored.push((message, ignored.reason.to_string()))
+            }
             Err(error) => self.unreadable.push(Unreadable { message, receipt, error }),
         }
     }

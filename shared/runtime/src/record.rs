@@ -53,7 +53,9 @@ impl Fate {
 
     fn value(&self) -> Value {
         match self {
-            Self::Answered(result, why) => json!({"fate": self.label(), "result": result.wire(), "why": why}),
+            Self::Answered(result, why) => {
+                json!({"fate": self.label(), "result": result.wire(), "why": why})
+            }
             Self::Ignored(why) | Self::Over(why) | Self::DeadLettered(why) => {
                 json!({"fate": self.label(), "why": why})
             }
@@ -104,7 +106,8 @@ impl Ledger {
 
     pub(crate) fn turn(&mut self, turn: &Turn, now: Timestamp) {
         self.closing.turns += 1;
-        self.closing.held = turn.decisions.iter().map(|decision| decision.report.remaining.len()).sum();
+        self.closing.held =
+            turn.decisions.iter().map(|decision| decision.report.remaining.len()).sum();
         for decision in turn.decisions.iter().filter(|decision| decision.report.tell_blocked) {
             tracing::debug!(instance = %decision.instance, "blocked");
             self.values.add(Metric::DeparturesBlocked, 1);
@@ -141,7 +144,12 @@ impl Ledger {
                     ("delete", _) => self.values.add(Metric::PodsForced, 1),
                     _ => {}
                 }
-                *self.done.entry(done.instance.clone()).or_default().entry(done.kind).or_default() += 1;
+                *self
+                    .done
+                    .entry(done.instance.clone())
+                    .or_default()
+                    .entry(done.kind)
+                    .or_default() += 1;
             }
         }
     }
@@ -178,7 +186,12 @@ impl Ledger {
     }
 
     /// Writes what the slice has to say, and prints its metrics.
-    pub(crate) fn close(mut self, app: &App, began: Timestamp, decisions: &BTreeMap<InstanceId, Decision>) {
+    pub(crate) fn close(
+        mut self,
+        app: &App,
+        began: Timestamp,
+        decisions: &BTreeMap<InstanceId, Decision>,
+    ) {
         for decision in decisions.values().filter(|decision| self.is_over(decision)) {
             telemetry::departure(&decision.instance, &self.departure(decision));
         }

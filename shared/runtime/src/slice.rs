@@ -121,11 +121,14 @@ impl<'a> Slice<'a> {
 
     async fn hide(&self, messages: &[(String, Duration)]) {
         let Some(queues) = &self.app.queues else { return };
-        let hides: Vec<Hide> = messages.iter().filter_map(|(message, time)| self.hide_of(message, *time)).collect();
+        let hides: Vec<Hide> =
+            messages.iter().filter_map(|(message, time)| self.hide_of(message, *time)).collect();
         if hides.is_empty() {
             return;
         }
-        for (message, outcome) in cloud::sqs::hide(&self.app.aws.sqs, queues.source.as_str(), &hides).await {
+        for (message, outcome) in
+            cloud::sqs::hide(&self.app.aws.sqs, queues.source.as_str(), &hides).await
+        {
             if let Err(error) = outcome {
                 // It comes back when its present visibility timeout ends: late, but not lost.
                 tracing::warn!(message, error = error.why(), "visibility not changed");
@@ -155,9 +158,20 @@ impl<'a> Slice<'a> {
     /// Sends one message to the dead-letter queue with the reason; it comes back if that fails.
     async fn dead_letter(&mut self, message: &str, body: Option<String>, why: String) {
         if let (Some(queues), Some(body)) = (&self.app.queues, body) {
-            let sent = cloud::sqs::dead_letter(&self.app.aws.sqs, queues.dead_letter.as_str(), &body, &why).await;
+            let sent = cloud::sqs::dead_letter(
+                &self.app.aws.sqs,
+                queues.dead_letter.as_str(),
+                &body,
+                &why,
+            )
+            .await;
             if let Err(error) = sent {
-                tracing::error!(message, error = error.why(), reason = why, "dead letter not sent, the message stays");
+                tracing::error!(
+                    message,
+                    error = error.why(),
+                    reason = why,
+                    "dead letter not sent, the message stays"
+                );
                 self.failed.insert(message.to_owned());
                 return;
             }
@@ -208,7 +222,10 @@ impl<'a> Slice<'a> {
                     self.finish(message, Fate::Answered(*result, why.clone()));
                 }
                 (Next::Answer { .. }, Some(Answered::NotActive)) => {
-                    self.finish(message, Fate::Over("the lifecycle action was answered already".into()));
+                    self.finish(
+                        message,
+                        Fate::Over("the lifecycle action was answered already".into()),
+                    );
                 }
                 (Next::Reject { why, .. }, Some(Answered::Accepted | Answered::NotActive))
                 | (Next::Reject { answer: None, why }, None) => {
@@ -225,9 +242,12 @@ impl<'a> Slice<'a> {
         }
         for (message, why) in rejected {
             let arrived = self.open.iter().find(|arrived| arrived.message == message);
-            let body = arrived.and_then(|arrived| arrived.receipt.as_ref()).map(|receipt| receipt.body.clone());
+            let body = arrived
+                .and_then(|arrived| arrived.receipt.as_ref())
+                .map(|receipt| receipt.body.clone());
             self.dead_letter(&message, body, why).await;
-            self.open.retain(|arrived| arrived.message != message || self.failed.contains(&message));
+            self.open
+                .retain(|arrived| arrived.message != message || self.failed.contains(&message));
         }
     }
 
@@ -245,14 +265,20 @@ impl<'a> Slice<'a> {
         until: Timestamp,
     ) -> bool {
         let now = self.app.clock.now();
-        let Some(next) = self.open.iter().map(|arrived| self.due_at(arrived, now)).min() else { return false };
+        let Some(next) = self.open.iter().map(|arrived| self.due_at(arrived, now)).min() else {
+            return false;
+        };
         if next > now + STAY_FOR || next.max(now) + TURN_MIN > until {
             return false;
         }
         let wake = next.max(now + TURN_GAP);
-        let mut events: Vec<_> = vec![Box::pin(async move { self.app.clock.sleep_until(wake).await }) as std::pin::Pin<Box<dyn Future<Output = ()> + '_>>];
+        let mut events: Vec<_> =
+            vec![Box::pin(async move { self.app.clock.sleep_until(wake).await })
+                as std::pin::Pin<Box<dyn Future<Output = ()> + '_>>];
         for decision in self.decisions.values() {
-            if let (Some(node), Some(cluster)) = (decision.report.watches(), clusters.get(&decision.instance)) {
+            if let (Some(node), Some(cluster)) =
+                (decision.report.watches(), clusters.get(&decision.instance))
+            {
                 events.push(Box::pin(self.pods_changed(cluster.clone(), node, wake)));
             }
         }
@@ -262,7 +288,12 @@ impl<'a> Slice<'a> {
     }
 
     /// Ends when a pod of the node changes; not before `wake` if it can't be watched.
-    async fn pods_changed(&self, cluster: decision::id::ClusterName, node: decision::id::NodeName, wake: Timestamp) {
+    async fn pods_changed(
+        &self,
+        cluster: decision::id::ClusterName,
+        node: decision::id::NodeName,
+        wake: Timestamp,
+    ) {
         let Ok(Some(client)) = self.app.client(&cluster, wake).await else {
             return self.app.clock.sleep_until(wake).await;
         };

@@ -35,7 +35,8 @@ pub async fn turn(app: &App, batch: &[Arrived], until: Timestamp) -> Turn {
     let now = app.clock.now();
     let snapshots = gather(app, batch, now, until - ACT_RESERVE).await;
     let clusters = snapshots.iter().filter_map(cluster_of).collect();
-    let decisions: Vec<Decision> = snapshots.iter().map(|snapshot| decide_safely(app, snapshot)).collect();
+    let decisions: Vec<Decision> =
+        snapshots.iter().map(|snapshot| decide_safely(app, snapshot)).collect();
     let plan = join(&decisions);
     let act = Act { app, clusters: &clusters, until };
     let outcomes = execute(act, plan).await;

@@ -15,9 +15,11 @@ const CRASH_MS: Millis = 100_000;
 
 /// The numbers of a world.
 pub(crate) fn tell(world: &mut World) -> Told {
-    let ours: Vec<Action> = world.aws.autoscaling.actions.iter().filter(|action| action.ours).cloned().collect();
+    let ours: Vec<Action> =
+        world.aws.autoscaling.actions.iter().filter(|action| action.ours).cloned().collect();
     let ended = |answered: bool| {
-        let with = |action: &&Action| action.ended.is_some_and(|(_, how)| is_answered(how) == answered);
+        let with =
+            |action: &&Action| action.ended.is_some_and(|(_, how)| is_answered(how) == answered);
         ours.iter().filter(with).count() as u64
     };
     Told {
@@ -55,7 +57,9 @@ fn hooks(scenario: &Scenario, world: &World, broken: &mut Vec<String>) {
             .autoscaling
             .answers
             .iter()
-            .filter(|answer| answer.accepted && answer.token.as_deref() == Some(action.token.as_str()))
+            .filter(|answer| {
+                answer.accepted && answer.token.as_deref() == Some(action.token.as_str())
+            })
             .count();
         if accepted > 1 {
             broken.push(format!("answered-twice: {action:?}"));
@@ -69,7 +73,12 @@ fn hooks(scenario: &Scenario, world: &World, broken: &mut Vec<String>) {
 
 /// Whether any copy of the action's event was on its way to the queue.
 fn was_delivered(action: &Action, world: &World) -> bool {
-    world.aws.events.events_log.iter().any(|sent| sent.copies > 0 && sent.body.contains(&action.token))
+    world
+        .aws
+        .events
+        .events_log
+        .iter()
+        .any(|sent| sent.copies > 0 && sent.body.contains(&action.token))
 }
 
 /// A timeout is a way out when AWS itself was away, or when crashes and silence struck so often that the heartbeats
@@ -79,12 +88,14 @@ fn is_excused(scenario: &Scenario, action: &Action, world: &World) -> bool {
     let away = scenario.faults.windows.iter().any(|window| {
         window.scope != Scope::Kubernetes && window.from < ended_at && window.to > action.began_at
     });
-    let struck = world.faults.struck.iter().any(|(at, ..)| (action.began_at..ended_at).contains(at));
+    let struck =
+        world.faults.struck.iter().any(|(at, ..)| (action.began_at..ended_at).contains(at));
     let killed = scenario.faults.kills_per_mille > 0;
     // A crash hides the message for 90 s at the most: within that time before the end somebody was at it.
-    let kept_trying = world.calls.iter().any(|call| {
-        call.at > ended_at - CRASH_MS && call.subject.contains(&action.instance)
-    });
+    let kept_trying = world
+        .calls
+        .iter()
+        .any(|call| call.at > ended_at - CRASH_MS && call.subject.contains(&action.instance));
     away || (struck || killed) && kept_trying
 }
 
@@ -130,7 +141,8 @@ fn nodes(place: &Place, world: &World, broken: &mut Vec<String>) {
 
 /// `observe`, and a function configured for other hooks, write nothing to cluster, load balancers or hooks.
 fn writes(world: &World, broken: &mut Vec<String>) {
-    let writes = world.calls.iter().filter(|call| call.write && !call.operation.starts_with("sqs:"));
+    let writes =
+        world.calls.iter().filter(|call| call.write && !call.operation.starts_with("sqs:"));
     broken.extend(writes.take(3).map(|call| format!("write-without-right: {call:?}")));
 }
 

@@ -7,8 +7,8 @@ mod check;
 mod sabotage;
 mod world;
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How many worlds the plain test command runs.
 const WORLDS_BY_DEFAULT: u64 = 300;
@@ -30,14 +30,24 @@ fn the_invariants_hold_in_every_world() {
     println!(
         "{count} worlds in {:?}: {} departures and arrivals, {} answered, {} ended by timeout, {} calls, {} faults, {} kills",
         began.elapsed(),
-        totals.actions.load(Ordering::Relaxed), totals.answered.load(Ordering::Relaxed), totals.timed_out.load(Ordering::Relaxed), totals.calls.load(Ordering::Relaxed), totals.faults.load(Ordering::Relaxed), totals.kills.load(Ordering::Relaxed)
+        totals.actions.load(Ordering::Relaxed),
+        totals.answered.load(Ordering::Relaxed),
+        totals.timed_out.load(Ordering::Relaxed),
+        totals.calls.load(Ordering::Relaxed),
+        totals.faults.load(Ordering::Relaxed),
+        totals.kills.load(Ordering::Relaxed)
     );
     let failed = totals.failed.lock().unwrap();
     for (seed, broken) in failed.iter().take(10) {
-        println!("seed {seed}: {broken:#?}\n  replay: EBBTIDE_SEED={seed} cargo test -p tests --test worlds invariants -- --nocapture");
+        println!(
+            "seed {seed}: {broken:#?}\n  replay: EBBTIDE_SEED={seed} cargo test -p tests --test worlds invariants -- --nocapture"
+        );
     }
     assert!(failed.is_empty(), "{} of {count} worlds broke an invariant", failed.len());
-    assert!(totals.answered.load(Ordering::Relaxed) > count / 3, "too few hooks were answered for this to mean anything");
+    assert!(
+        totals.answered.load(Ordering::Relaxed) > count / 3,
+        "too few hooks were answered for this to mean anything"
+    );
     assert!(count < 100 || totals.faults.load(Ordering::Relaxed) > count, "too few faults struck");
     assert!(count < 100 || totals.kills.load(Ordering::Relaxed) > 0, "no process was killed");
 }
@@ -45,7 +55,8 @@ fn the_invariants_hold_in_every_world() {
 #[test]
 fn the_same_seed_gives_the_same_calls() {
     for seed in [3, 8, 21, 55] {
-        let (first, second) = (world::run(seed, world::Play::Whole), world::run(seed, world::Play::Whole));
+        let (first, second) =
+            (world::run(seed, world::Play::Whole), world::run(seed, world::Play::Whole));
         assert_eq!(first.transcript(), second.transcript(), "seed {seed}");
     }
 }

@@ -69,7 +69,10 @@ impl Told {
         let start = self.story.first().map_or(0, |(at, _)| *at);
         let mut lines: Vec<(Millis, String)> = self.story.clone();
         lines.extend(self.calls.iter().map(|call| {
-            (call.at, format!("  p{} {} {} {}", call.process, call.status, call.operation, call.subject))
+            (
+                call.at,
+                format!("  p{} {} {} {}", call.process, call.status, call.operation, call.subject),
+            )
         }));
         lines.sort_by_key(|(at, _)| *at);
         lines.iter().map(|(at, line)| format!("{:>9} {line}\n", at - start)).collect()
@@ -78,7 +81,8 @@ impl Told {
 
 /// Runs the world of a seed to its end and checks it.
 pub(crate) fn run(seed: u64, play: Play) -> Told {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(live(seed, play))
 }
 
@@ -129,7 +133,8 @@ async fn live(seed: u64, play: Play) -> Told {
     };
     let functions = [function_with(&place.sandbox, "lifecycle", &deployment, decide)];
     let mut lambda = Lambda::new(&place.sandbox, &functions);
-    let (start, last) = (place.sandbox.now(), scenario.incidents.iter().map(|(at, ..)| *at).max().unwrap_or(0));
+    let (start, last) =
+        (place.sandbox.now(), scenario.incidents.iter().map(|(at, ..)| *at).max().unwrap_or(0));
     let watched = if seed % LONG_WORLDS == 0 { LONG_WATCHED_MS } else { WATCHED_MS };
     let until = start + last + watched;
     while place.sandbox.now() < until {
@@ -150,7 +155,8 @@ async fn live(seed: u64, play: Play) -> Told {
 
 /// Nothing of ours waits, and no message is left.
 fn is_quiet(world: &World) -> bool {
-    let waits = world.aws.autoscaling.actions.iter().any(|action| action.ours && action.ended.is_none());
+    let waits =
+        world.aws.autoscaling.actions.iter().any(|action| action.ours && action.ended.is_none());
     !waits && world.aws.sqs.depth(LIFECYCLE_QUEUE) == 0
 }
 

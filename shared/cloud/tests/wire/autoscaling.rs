@@ -1,13 +1,11 @@
 //! Auto Scaling: forms as sent, XML as answered.
 
 use crate::fake::{Answer, Wire, asg, group, instance, query_error};
-use cloud::autoscaling::{
-    Beat, Completed, complete, groups, heartbeat, hooks, memberships,
-};
-use decision::step::HookResult;
+use cloud::autoscaling::{Beat, Completed, complete, groups, heartbeat, hooks, memberships};
 use decision::id::{HookName, HookToken};
 use decision::signal::Transition;
 use decision::snapshot::aws::{Asg, Hook, LifecycleState, Membership};
+use decision::step::HookResult;
 use decision::step::{Class, HookCall};
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -33,7 +33,8 @@ pub(super) async fn groups(round: Round<'_>, asgs: &BTreeSet<AsgName>) -> Groups
         .iter()
         .filter_map(|asg| Some((asg.clone(), Ok(app.kept.groups.get(asg, round.now)?))))
         .collect();
-    let missing: Vec<AsgName> = asgs.iter().filter(|asg| !found.contains_key(*asg)).cloned().collect();
+    let missing: Vec<AsgName> =
+        asgs.iter().filter(|asg| !found.contains_key(*asg)).cloned().collect();
     if missing.is_empty() {
         return found;
     }
@@ -163,7 +164,12 @@ pub(super) async fn target_groups(
     Ok(groups)
 }
 
-async fn health(round: Round<'_>, arn: &TargetGroupArn, me: &InstanceId, once: &HealthOnce) -> Health {
+async fn health(
+    round: Round<'_>,
+    arn: &TargetGroupArn,
+    me: &InstanceId,
+    once: &HealthOnce,
+) -> Health {
     let app = round.app;
     let mut read_already = once.0.lock().await;
     if let Some(health) = read_already.get(arn) {
@@ -172,7 +178,8 @@ async fn health(round: Round<'_>, arn: &TargetGroupArn, me: &InstanceId, once: &
     let kept = app.kept.health.get(arn, round.now);
     if let Some((read_at, targets)) = kept {
         // An older health is good enough to see that nothing of ours is in: nothing is taken out on its strength.
-        let is_in = targets.iter().any(|target| target.id == me.as_str() && target.state.is_registered());
+        let is_in =
+            targets.iter().any(|target| target.id == me.as_str() && target.state.is_registered());
         if !is_in {
             return Ok((read_at, targets));
         }

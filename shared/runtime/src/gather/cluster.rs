@@ -43,7 +43,9 @@ async fn ask(round: Round<'_>, snapshot: &Snapshot, name: ClusterName) -> Cluste
         Ok(Found::Node(node)) => ClusterView::Reached { cluster: name, node: begin(*node) },
         Ok(Found::None) => ClusterView::Reached { cluster: name, node: NodeLookup::Absent },
         Ok(Found::NotListed) => {
-            let why = "its nodes were listed less than a minute ago, this one is looked for next time".into();
+            let why =
+                "its nodes were listed less than a minute ago, this one is looked for next time"
+                    .into();
             ClusterView::Unreachable { cluster: name, why }
         }
         Err(error) => ClusterView::Unreachable { cluster: name, why: error.why() },
@@ -122,7 +124,8 @@ pub(super) async fn rest(round: Round<'_>, snapshot: &mut Snapshot) {
         view.peers = plain(read(round, &cluster, || cluster::departing(&client)).await);
     }
     if looks::pods(snapshot, &view, policy) {
-        view.pods = plain(read(round, &cluster, || cluster::pods_on(&client, &view.node.name)).await);
+        view.pods =
+            plain(read(round, &cluster, || cluster::pods_on(&client, &view.node.name)).await);
     }
     if looks::budgets(snapshot, &view, policy) {
         let pods = view.pods.clone().unwrap_or_default();
@@ -134,7 +137,8 @@ pub(super) async fn rest(round: Round<'_>, snapshot: &mut Snapshot) {
         (view.budgets, view.services, view.siblings) = (plain(budgets), services, plain(siblings));
     }
     if looks::volumes(snapshot, &view, policy) {
-        view.volumes = plain(read(round, &cluster, || cluster::volumes_on(&client, &view.node.name)).await);
+        view.volumes =
+            plain(read(round, &cluster, || cluster::volumes_on(&client, &view.node.name)).await);
     }
     snapshot.cluster = ClusterView::Reached { cluster, node: NodeLookup::Found(view) };
 }
