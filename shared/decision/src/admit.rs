@@ -98,7 +98,9 @@ pub(crate) fn admit<'a>(seen: &'a Seen, snapshot: &'a Snapshot, policy: &Policy)
         Err(_) => return again(seen, snapshot),
     }
     let admitted = Admitted { seen, hook, facts, overrides, mistakes };
-    waits(&admitted, snapshot).or_else(|| paused(&admitted, snapshot, policy)).map_or(Admission::In(admitted), Admission::Out)
+    waits(&admitted, snapshot)
+        .or_else(|| paused(&admitted, snapshot, policy))
+        .map_or(Admission::In(admitted), Admission::Out)
 }
 
 fn ignored<'a>(foreign: scope::Foreign) -> Admission<'a> {
@@ -124,7 +126,9 @@ fn again<'a>(seen: &Seen, snapshot: &Snapshot) -> Admission<'a> {
 fn waits(admitted: &Admitted<'_>, snapshot: &Snapshot) -> Option<Next> {
     let token = admitted.hook.token.fingerprint();
     if snapshot.memory.hooks.get(&token) == Some(&HookState::Inactive) {
-        return Some(Next::Finished(Ending::Over("the lifecycle action was answered already".into())));
+        return Some(Next::Finished(Ending::Over(
+            "the lifecycle action was answered already".into(),
+        )));
     }
     let state = match &snapshot.aws.membership {
         Ok(Some(membership)) if membership.asg == admitted.hook.asg => &membership.state,

@@ -38,8 +38,12 @@ pub(crate) fn decide(case: &Case<'_>) -> Course {
         return case.done(Vec::new(), report, why);
     }
     match &case.snapshot.cluster {
-        ClusterView::NotAsked => waiting(case, report, Lack::Unread("nothing could be asked yet".into())),
-        ClusterView::Unnamed => continued(case, report, "no tag, hook or setting names a cluster".into()),
+        ClusterView::NotAsked => {
+            waiting(case, report, &Lack::Unread("nothing could be asked yet".into()))
+        }
+        ClusterView::Unnamed => {
+            continued(case, report, "no tag, hook or setting names a cluster".into())
+        }
         ClusterView::Deleted(cluster) => {
             continued(case, report, format!("EKS knows no cluster {cluster}"))
         }
@@ -47,12 +51,16 @@ pub(crate) fn decide(case: &Case<'_>) -> Course {
             report.stage = Stage::Unreachable { cluster: cluster.to_string(), why: why.clone() };
             if is_over(case) {
                 // An API server that is away says nothing about the node: an outage must not abandon a fleet.
-                return continued(case, report, format!("cluster {cluster} unreachable to the end"));
+                return continued(
+                    case,
+                    report,
+                    format!("cluster {cluster} unreachable to the end"),
+                );
             }
             case.again(Vec::new(), report, case.look())
         }
         ClusterView::Reached { node: NodeLookup::Absent, .. } => {
-            waiting(case, report, Lack::Seen("its node has not registered".into()))
+            waiting(case, report, &Lack::Seen("its node has not registered".into()))
         }
         ClusterView::Reached { node: NodeLookup::Found(view), .. } => on_node(case, view, report),
     }
@@ -62,7 +70,7 @@ fn on_node(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
     report.node = Some(view.node.name.clone());
     let record = record(case, &view.node);
     if let Some(missing) = missing(case, view, record.as_ref()) {
-        return waiting(case, report, missing);
+        return waiting(case, report, &missing);
     }
     let Some(record) = record else {
         return continued(case, report, "the node is ready".into());
@@ -74,7 +82,8 @@ fn on_node(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
     match &case.snapshot.aws.target_groups {
         Err(unread) if !record.withdrawn.is_empty() && !is_over(case) => {
             // Undo takes the record off, and with it all knowledge of what must be registered again.
-            report.stage = Stage::Arriving(format!("its target groups could not be read: {}", unread.why));
+            report.stage =
+                Stage::Arriving(format!("its target groups could not be read: {}", unread.why));
             return case.again(Vec::new(), report, case.look());
         }
         Err(_) => {}
@@ -113,9 +122,9 @@ impl fmt::Display for Lack {
 }
 
 /// Not ready: look again, or answer as the policy says at the deadline.
-fn waiting(case: &Case<'_>, mut report: Report, lack: Lack) -> Course {
+fn waiting(case: &Case<'_>, mut report: Report, lack: &Lack) -> Course {
     if is_over(case) {
-        let result = match (&lack, case.policy.launch_deadline) {
+        let result = match (lack, case.policy.launch_deadline) {
             (Lack::Unread(_), _) | (_, LaunchDeadline::Continue) => HookResult::Continue,
             (Lack::Seen(_), LaunchDeadline::Abandon) => HookResult::Abandon,
         };
@@ -144,20 +153,25 @@ fn missing(case: &Case<'_>, view: &NodeView, record: Option<&Departure>) -> Opti
     let rebooting = case.signals.iter().any(|signal| signal.hook.route == HookRoute::RootVolume)
         && record.is_some_and(|record| record.boot.is_some() && record.boot == node.boot);
     if rebooting {
-        return Some(Lack::Seen("its node still shows the boot before the root volume was replaced".into()));
+        return Some(Lack::Seen(
+            "its node still shows the boot before the root volume was replaced".into(),
+        ));
     }
     match node.ready {
         None => return Some(Lack::Seen("its node has no Ready condition yet".into())),
         Some(false) => return Some(Lack::Seen("its node is not Ready".into())),
         Some(true) => {}
     }
-    let startup = |key: &str| STARTUP_TAINTS.contains(&key) || case.policy.startup_taints.contains(key);
+    let startup =
+        |key: &str| STARTUP_TAINTS.contains(&key) || case.policy.startup_taints.contains(key);
     if let Some(taint) = node.taints.iter().find(|taint| startup(&taint.key)) {
         return Some(Lack::Seen(format!("its node still has the startup taint {}", taint.key)));
     }
     let pods = match &view.pods {
         Ok(pods) => pods,
-        Err(unread) => return Some(Lack::Unread(format!("its pods could not be read: {}", unread.why))),
+        Err(unread) => {
+            return Some(Lack::Unread(format!("its pods could not be read: {}", unread.why)));
+        }
     };
     let daemon = pods.iter().find(|pod| {
         pod.owner.as_ref().is_some_and(|owner| owner.kind == "DaemonSet")

@@ -64,7 +64,8 @@ pub fn allowance(pod: &Pod, budgets: &[Budget]) -> Allowance {
 }
 
 fn one(pod: &Pod, budget: &Budget) -> Allowance {
-    let unguarded = budget.unhealthy_always || budget.healthy >= budget.desired && budget.desired > 0;
+    let unguarded =
+        budget.unhealthy_always || budget.healthy >= budget.desired && budget.desired > 0;
     if !pod.ready && unguarded {
         return Allowance::Free;
     }
@@ -90,27 +91,27 @@ pub fn implicit(
     if family.iter().all(|sibling| sibling.uid == pod.uid) {
         return None;
     }
-    half_of_owner(pod, &family, order)
-        .or_else(|| last_of_service(pod, view, services, order))
+    half_of_owner(pod, &family, order).or_else(|| last_of_service(pod, view, services, order))
 }
 
 fn half_of_owner(pod: &Pod, family: &[&Sibling], order: &NodeOrder) -> Option<String> {
     let ready: Vec<&&Sibling> =
         family.iter().filter(|sibling| sibling.ready && !sibling.leaving).collect();
     let free = ready.len().saturating_sub(family.len().div_ceil(2));
-    let going = ready
-        .iter()
-        .filter_map(|sibling| {
-            let node = sibling.node.as_ref()?;
-            Some((order.get(node)?, &sibling.key, &sibling.uid))
-        });
+    let going = ready.iter().filter_map(|sibling| {
+        let node = sibling.node.as_ref()?;
+        Some((order.get(node)?, &sibling.key, &sibling.uid))
+    });
     if is_among_first(going, &pod.uid, free) {
         return None;
     }
     let owner = pod.owner.as_ref()?;
     Some(format!(
         "{} of {} pods of {} {} are Ready, half must stay",
-        ready.len(), family.len(), owner.kind, owner.name
+        ready.len(),
+        family.len(),
+        owner.kind,
+        owner.name
     ))
 }
 

@@ -4,7 +4,7 @@
 //! can forget a hook.
 
 use crate::admit::{Admission, Admitted, admit, call, is_proven, look_again};
-use crate::decision::{Answer, Course, Decision, Ending, End, Next};
+use crate::decision::{Answer, Course, Decision, End, Ending, Next};
 use crate::departure::Case;
 use crate::limits::{ANSWER_MARGIN, CRASH_COSTS_AT_MOST, HEARTBEAT_SUPPORTED_MIN, RECEIVES_MAX};
 use crate::pace::look;
@@ -52,7 +52,8 @@ pub fn decide(snapshot: &Snapshot, policy: &Policy) -> Decision {
         steps.extend(course.steps);
         report = report.or(Some(course.report));
     }
-    let mut report = report.unwrap_or_else(|| Report::new(snapshot.instance.clone(), Stage::NotOurs));
+    let mut report =
+        report.unwrap_or_else(|| Report::new(snapshot.instance.clone(), Stage::NotOurs));
     if policy.mode == Mode::Observe {
         report.would = steps.drain(..).map(|step| step.to_string()).collect();
     }
@@ -93,7 +94,9 @@ pub fn abandon(snapshot: &Snapshot, policy: &Policy, why: &str) -> Decision {
         .map(|seen| {
             let next = match admit(seen, snapshot, policy) {
                 Admission::Out(next) => next,
-                Admission::In(admitted) if policy.overridden(&admitted.overrides).mode == Mode::Act => {
+                Admission::In(admitted)
+                    if policy.overridden(&admitted.overrides).mode == Mode::Act =>
+                {
                     Next::Reject { answer: Some(admitted.call()), why: why.to_owned() }
                 }
                 Admission::In(_) => Next::Reject { answer: None, why: why.to_owned() },
@@ -144,7 +147,8 @@ fn next(
     if policy.mode == Mode::Observe {
         return Next::Finished(Ending::Observed);
     }
-    let answer = |result: HookResult, why: String| Next::Answer { call: admitted.call(), result, why };
+    let answer =
+        |result: HookResult, why: String| Next::Answer { call: admitted.call(), result, why };
     let last = admitted.hard().map(|hard| hard - ANSWER_MARGIN);
     match course.map(|course| &course.end) {
         Some(End::Done(result, why)) => answer(*result, why.clone()),
@@ -169,7 +173,8 @@ fn heartbeats(admitted: &[&Admitted<'_>], snapshot: &Snapshot, policy: &Policy) 
         .filter_map(|seen| {
             let SignalKind::Hook(hook) = &seen.signal.kind;
             let token = hook.token.fingerprint();
-            let heartbeat = seen.hook.as_ref().ok().and_then(|facts| Some(facts.as_ref()?.heartbeat));
+            let heartbeat =
+                seen.hook.as_ref().ok().and_then(|facts| Some(facts.as_ref()?.heartbeat));
             let heartbeat = heartbeat.unwrap_or(HEARTBEAT_SUPPORTED_MIN);
             let ours = known(&token);
             let last = match snapshot.memory.hooks.get(&token) {

@@ -53,7 +53,8 @@ impl<'a> Case<'a> {
     ) -> Self {
         let since = signals.iter().map(|signal| signal.seen.sent_at).min().unwrap_or(snapshot.now);
         let hard = signals.iter().filter_map(Admitted::hard).min();
-        let heartbeat = signals.iter().filter_map(|signal| signal.facts).map(|hook| hook.heartbeat).min();
+        let heartbeat =
+            signals.iter().filter_map(|signal| signal.facts).map(|hook| hook.heartbeat).min();
         Self { snapshot, signals, policy, since, hard, heartbeat }
     }
 
@@ -113,9 +114,13 @@ pub(crate) fn decide(case: &Case<'_>) -> Course {
             report.stage = Stage::Ended;
             case.done(steps, report, format!("EKS knows no cluster {cluster}"))
         }
-        ClusterView::Unreachable { cluster, why } => unreachable(case, report, cluster.as_str(), why),
+        ClusterView::Unreachable { cluster, why } => {
+            unreachable(case, report, cluster.as_str(), why)
+        }
         ClusterView::Reached { node: NodeLookup::Absent, .. } => absent(case, report),
-        ClusterView::Reached { node: NodeLookup::Found(view), .. } => node::decide(case, view, report),
+        ClusterView::Reached { node: NodeLookup::Found(view), .. } => {
+            node::decide(case, view, report)
+        }
     }
 }
 

@@ -10,8 +10,8 @@ use crate::budget::{Allowance, NodeOrder, allowance, implicit};
 use crate::limits::{ANSWER_MARGIN, EVICTION_RETRY, FORCE_MARGIN, STUCK_AFTER};
 use crate::matching::{serves, tolerates};
 use crate::policy::{AtLongestDrain, Policy, ProtectedPods};
-use crate::snapshot::{Memory, Unread};
 use crate::snapshot::cluster::{NodeView, Phase, Pod, Service, TrafficPolicy};
+use crate::snapshot::{Memory, Unread};
 use crate::time::Timestamp;
 use crate::verdict::{Forced, Held, Judged, Stays, Verdict};
 use crate::withdraw::Standing;
@@ -153,7 +153,9 @@ fn going(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
     // A long grace would outlast the deadline: the second deletion below may shorten it.
     let ends_too_late = bench.hard.is_some_and(|hard| deletion.ends_at > hard - ANSWER_MARGIN);
     match forced(pod, bench) {
-        Some(verdict @ Verdict::Force(_, Forced::HardDeadline(_))) if ends_too_late => Some(verdict),
+        Some(verdict @ Verdict::Force(_, Forced::HardDeadline(_))) if ends_too_late => {
+            Some(verdict)
+        }
         _ => {
             let ends = [deletion.ends_at, deletion.ends_at + STUCK_AFTER];
             let next = ends.into_iter().find(|at| *at > bench.now).unwrap_or(bench.look);
@@ -173,11 +175,11 @@ fn stop_by(hard: Timestamp) -> Timestamp {
 }
 
 fn forced(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
-    if let Some(hard) = bench.hard {
-        if bench.now >= forced_from(pod, hard) {
-            let left = bench.now.until(stop_by(hard));
-            return Some(Verdict::Force(clamped(pod.grace, left), Forced::HardDeadline(hard)));
-        }
+    if let Some(hard) = bench.hard
+        && bench.now >= forced_from(pod, hard)
+    {
+        let left = bench.now.until(stop_by(hard));
+        return Some(Verdict::Force(clamped(pod.grace, left), Forced::HardDeadline(hard)));
     }
     let overdue = bench.now >= bench.soft && bench.policy.at_longest_drain == AtLongestDrain::Force;
     let why = bench.forced.or(overdue.then_some(Forced::LongestDrain))?;
@@ -214,7 +216,8 @@ fn serving(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
     let mut held = None;
     for path in paths.iter().filter(|path| leads_to(path, &ports)) {
         match path.standing {
-            Standing::Registered { may: crate::withdraw::May::LastLiving, .. } | Standing::Clear => {}
+            Standing::Registered { may: crate::withdraw::May::LastLiving, .. }
+            | Standing::Clear => {}
             Standing::Registered { .. } => return Some(hold(bench, Held::StillRegistered)),
             Standing::Leaving { settled, .. } if settled > bench.now => {
                 held = held.max(Some(settled));

@@ -49,7 +49,8 @@ pub fn wants_instance(snapshot: &Snapshot, policy: &Policy) -> bool {
 pub fn cluster(snapshot: &Snapshot, policy: &Policy) -> ClusterLook {
     let admitted = admitted(snapshot, policy);
     let into_pool = |signal: &Admitted<'_>| {
-        signal.hook.transition == Transition::Launching && signal.hook.route == HookRoute::WarmPoolIn
+        signal.hook.transition == Transition::Launching
+            && signal.hook.route == HookRoute::WarmPoolIn
     };
     if admitted.iter().all(into_pool) {
         return ClusterLook::No;
@@ -126,7 +127,11 @@ pub fn budgets(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
 
 /// Whether volumes are worth reading: no pod is waited for any more.
 pub fn volumes(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
-    drains(snapshot, view, policy) && view.pods.as_ref().is_ok_and(|pods| !pods.iter().any(|pod| is_waited_for(pod, snapshot.now)))
+    drains(snapshot, view, policy)
+        && view
+            .pods
+            .as_ref()
+            .is_ok_and(|pods| !pods.iter().any(|pod| is_waited_for(pod, snapshot.now)))
 }
 
 fn admitted<'a>(snapshot: &'a Snapshot, policy: &Policy) -> Vec<Admitted<'a>> {
@@ -196,4 +201,3 @@ fn withdraws_now(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool 
     };
     policy.mode != Mode::Observe && snapshot.aws.target_groups.iter().flatten().any(leaves)
 }
-

@@ -32,7 +32,8 @@ pub fn tolerates(tolerations: &[Toleration], key: &str) -> bool {
         let matches = match &toleration.key {
             None => toleration.exists,
             Some(own) => {
-                own == key && (toleration.exists || toleration.value.as_deref().unwrap_or("").is_empty())
+                own == key
+                    && (toleration.exists || toleration.value.as_deref().unwrap_or("").is_empty())
             }
         };
         effect && matches
@@ -40,6 +41,9 @@ pub fn tolerates(tolerations: &[Toleration], key: &str) -> bool {
 }
 
 /// Whether a Service's selector selects the pod.
-pub fn serves(service: &crate::snapshot::cluster::Service, pod: &crate::snapshot::cluster::Pod) -> bool {
+pub fn serves(
+    service: &crate::snapshot::cluster::Service,
+    pod: &crate::snapshot::cluster::Pod,
+) -> bool {
     service.key.namespace == pod.key.namespace && includes(&pod.labels, &service.selector)
 }

@@ -118,7 +118,9 @@ fn sort_in(plan: &mut Plan, calls: &mut Calls, instance: &InstanceId, step: Step
                 joined.what.fresh_until = joined.what.fresh_until.min(what.fresh_until);
             }
             None => {
-                calls.out.insert(what.change.group.clone(), ForMany { instances: vec![instance], what });
+                calls
+                    .out
+                    .insert(what.change.group.clone(), ForMany { instances: vec![instance], what });
             }
         },
         Step::Register(what) => match calls.back.get_mut(&what.group) {

@@ -125,17 +125,22 @@ impl Report {
             if !self.hooks.contains(&hook) {
                 self.hooks.push(hook);
             }
-            if let Some(HookState::Active(at)) = memory.hooks.get(&signal.hook.token.fingerprint()) {
+            if let Some(HookState::Active(at)) = memory.hooks.get(&signal.hook.token.fingerprint())
+            {
                 self.beat_at = self.beat_at.max(Some(*at));
             }
             let mistakes = signal.mistakes.iter();
-            self.warnings.extend(mistakes.map(|mistake| format!("NotificationMetadata, {mistake}; not applied")));
+            self.warnings.extend(
+                mistakes.map(|mistake| format!("NotificationMetadata, {mistake}; not applied")),
+            );
             self.heartbeat(signal.facts);
         }
     }
 
     fn heartbeat(&mut self, hook: Option<&Hook>) {
-        let Some(hook) = hook.filter(|hook| hook.heartbeat < HEARTBEAT_SUPPORTED_MIN) else { return };
+        let Some(hook) = hook.filter(|hook| hook.heartbeat < HEARTBEAT_SUPPORTED_MIN) else {
+            return;
+        };
         self.warnings.push(format!(
             "hook {}: HeartbeatTimeout {} s is shorter than the supported {} s; one crash can cost it",
             hook.name,
@@ -214,7 +219,8 @@ impl Report {
 
     /// The node whose pods are worth watching: it drains, and all that is left only has to end.
     pub fn watches(&self) -> Option<NodeName> {
-        let ending = !self.remaining.is_empty() && self.remaining.iter().all(|pod| pod.hold == Hold::Ending);
+        let ending =
+            !self.remaining.is_empty() && self.remaining.iter().all(|pod| pod.hold == Hold::Ending);
         self.node.clone().filter(|_| ending && self.stage == Stage::Draining)
     }
 

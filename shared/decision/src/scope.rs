@@ -41,7 +41,9 @@ impl fmt::Display for Foreign {
             Self::ManagedNodeGroup => "a managed node group, which EKS drains itself",
             Self::Karpenter => "Karpenter's, which drains it itself",
             Self::AutoMode => "EKS Auto Mode's, which drains it itself",
-            Self::Group => "its Auto Scaling group is neither in ASGS nor tagged ebbtide.dev/managed",
+            Self::Group => {
+                "its Auto Scaling group is neither in ASGS nor tagged ebbtide.dev/managed"
+            }
             Self::Hook => "its hook is neither in HOOKS nor marked in its NotificationMetadata",
         })
     }

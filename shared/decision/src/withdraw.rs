@@ -107,7 +107,8 @@ pub enum Records<'a> {
 /// Where this instance stands with `group`.
 pub fn standing(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Standing {
     let mine = group.targets.iter().filter(|target| target.id == order.me.as_str());
-    let targets: Vec<TargetId> = mine.filter(|target| target.state.is_registered()).map(id_of).collect();
+    let targets: Vec<TargetId> =
+        mine.filter(|target| target.state.is_registered()).map(id_of).collect();
     if !targets.is_empty() {
         return Standing::Registered { targets, may: may(group, order, policy) };
     }
@@ -195,7 +196,8 @@ fn is_before(
     mine: &Departure,
     (group, order): (&TargetGroup, &Order<'_>),
 ) -> bool {
-    let claim = |record: &Departure| record.withdrawn_from(&group.arn).map(|withdrawn| withdrawn.at);
+    let claim =
+        |record: &Departure| record.withdrawn_from(&group.arn).map(|withdrawn| withdrawn.at);
     let settled = |at: Timestamp| at + CLAIM_SETTLES <= order.now;
     let by_rank = rank(id, record) < rank(order.me, mine);
     match (claim(record), claim(mine)) {
@@ -227,9 +229,11 @@ fn living(group: &TargetGroup) -> BTreeSet<&str> {
     group
         .targets
         .iter()
-        .filter(|target| {
-            if healthy { target.state.is_living() } else { target.state.is_registered() }
-        })
+        .filter(
+            |target| {
+                if healthy { target.state.is_living() } else { target.state.is_registered() }
+            },
+        )
         .map(|target| target.id.as_str())
         .collect()
 }
@@ -251,7 +255,9 @@ fn floor(
         .collect();
     let leaving = records
         .iter()
-        .filter(|(id, record)| draining.contains(id.as_str()) || record.withdrawn_from(&group.arn).is_some())
+        .filter(|(id, record)| {
+            draining.contains(id.as_str()) || record.withdrawn_from(&group.arn).is_some()
+        })
         .map(|(id, _)| id.as_str());
     let base = living.iter().copied().chain(leaving).collect::<BTreeSet<_>>().len();
     (base * usize::from(policy.floor_percent)).div_ceil(100).max(1)

@@ -121,7 +121,7 @@ impl Inbox {
                 });
             }
             Ok(Parsed::Ignored(ignored)) => {
-                self.ignored.push((message, ignored.reason.to_string()))
+                self.ignored.push((message, ignored.reason.to_string()));
             }
             Err(error) => self.unreadable.push(Unreadable { message, receipt, error }),
         }

@@ -18,6 +18,9 @@ pub(crate) const TERMINATE: &str = "ebbtide-terminate";
 /// The hook that holds launching instances for us.
 pub(crate) const LAUNCH: &str = "ebbtide-launch";
 
+/// Lines of a transcript that are shown from its beginning, and from its end.
+const TOLD_MAX: usize = 150;
+
 /// How one lifecycle action of ours ended.
 #[derive(Clone, Debug)]
 pub(crate) struct Ending {
@@ -260,6 +263,9 @@ impl Past {
         });
         let mut lines: Vec<(Millis, String)> = story.chain(calls).collect();
         lines.sort_by_key(|(at, _)| *at);
-        lines.iter().map(|(at, line)| format!("{:>9} {line}\n", at - START)).collect()
+        let count = lines.len();
+        let left_out = |index: &usize| *index >= TOLD_MAX && *index < count.saturating_sub(TOLD_MAX);
+        let shown = lines.iter().enumerate().filter(|(index, _)| !left_out(index));
+        shown.map(|(_, (at, line))| format!("{:>9} {line}\n", at - START)).collect()
     }
 }

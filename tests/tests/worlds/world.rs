@@ -114,7 +114,7 @@ fn policy(scenario: &Scenario, place: &Place, role: Role) -> Policy {
 
 async fn live(seed: u64, play: Play) -> Told {
     let mut scenario = Scenario::random(seed);
-    if seed % 2 == 0 {
+    if seed.is_multiple_of(2) {
         // Two processes at once, a message each.
         (scenario.batch, scenario.concurrency_max) = (1, 2);
     }
@@ -135,7 +135,7 @@ async fn live(seed: u64, play: Play) -> Told {
     let mut lambda = Lambda::new(&place.sandbox, &functions);
     let (start, last) =
         (place.sandbox.now(), scenario.incidents.iter().map(|(at, ..)| *at).max().unwrap_or(0));
-    let watched = if seed % LONG_WORLDS == 0 { LONG_WATCHED_MS } else { WATCHED_MS };
+    let watched = if seed.is_multiple_of(LONG_WORLDS) { LONG_WATCHED_MS } else { WATCHED_MS };
     let until = start + last + watched;
     while place.sandbox.now() < until {
         let quiet = move |world: &World| world.now > start + last && is_quiet(world);

@@ -8,7 +8,9 @@ use crate::budget::{NodeOrder, node_order};
 use crate::decision::Course;
 use crate::id::InstanceId;
 use crate::judge::{Bench, forced_from, judge};
-use crate::limits::{BLOCKED_AFTER, BLOCKED_REPORT_EVERY, ORDER_SETTLES, REMOVALS_AT_ONCE_MAX, SETTLING_LOOK};
+use crate::limits::{
+    BLOCKED_AFTER, BLOCKED_REPORT_EVERY, ORDER_SETTLES, REMOVALS_AT_ONCE_MAX, SETTLING_LOOK,
+};
 use crate::policy::Mode;
 use crate::report::{Report, Stage};
 use crate::snapshot::cluster::{NodeView, Peer};
@@ -79,7 +81,11 @@ fn departing(case: &Case<'_>, view: &NodeView) -> Step {
         about: NoteSubject::Node { name: view.node.name.clone(), uid: view.node.uid.clone() },
         warning: false,
         reason: "Departing",
-        text: format!("{} leaves service for {}; {until}", case.snapshot.instance, hooks.join(", ")),
+        text: format!(
+            "{} leaves service for {}; {until}",
+            case.snapshot.instance,
+            hooks.join(", ")
+        ),
     })
 }
 

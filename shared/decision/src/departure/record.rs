@@ -101,7 +101,12 @@ pub(crate) enum Noted {
 }
 
 /// Whether `record` says that `targets` leave `group`.
-pub(crate) fn noted(record: &Departure, group: &TargetGroup, targets: &[TargetId], now: Timestamp) -> Noted {
+pub(crate) fn noted(
+    record: &Departure,
+    group: &TargetGroup,
+    targets: &[TargetId],
+    now: Timestamp,
+) -> Noted {
     match record.withdrawn_from(&group.arn) {
         Some(withdrawn) if withdrawn.targets != targets => Noted::Not,
         Some(withdrawn) if now.since(withdrawn.at) <= RECORD_FRESH => Noted::Fresh,
@@ -130,7 +135,12 @@ pub(super) fn patch(node: &Node, record: &Departure, purpose: PatchPurpose) -> N
     let cordon = purpose == PatchPurpose::Cordon;
     let mut taints = node.taints.clone();
     if cordon && !has_taint(node) {
-        taints.push(Taint { key: TAINT.into(), value: None, effect: EFFECT.into(), time_added: None });
+        taints.push(Taint {
+            key: TAINT.into(),
+            value: None,
+            effect: EFFECT.into(),
+            time_added: None,
+        });
     }
     NodePatch {
         node: node.name.clone(),

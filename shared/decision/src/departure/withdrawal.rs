@@ -43,13 +43,21 @@ impl<'a> Withdrawal<'a> {
     pub(super) fn look(case: &Case<'a>, order: &Order<'_>, record: &Departure) -> Self {
         let mut withdrawal = Self::default();
         match &case.snapshot.aws.target_groups {
-            Ok(groups) => groups.iter().for_each(|group| withdrawal.add(group, case, order, record)),
+            Ok(groups) => {
+                groups.iter().for_each(|group| withdrawal.add(group, case, order, record))
+            }
             Err(unread) => withdrawal.unread = Some(unread),
         }
         withdrawal
     }
 
-    fn add(&mut self, group: &'a TargetGroup, case: &Case<'_>, order: &Order<'_>, record: &Departure) {
+    fn add(
+        &mut self,
+        group: &'a TargetGroup,
+        case: &Case<'_>,
+        order: &Order<'_>,
+        record: &Departure,
+    ) {
         let (now, look) = (case.now(), case.look());
         let standing = standing(group, order, case.policy);
         match &standing {
@@ -71,7 +79,13 @@ impl<'a> Withdrawal<'a> {
         self.standings.push((group, standing));
     }
 
-    fn leave(&mut self, group: &'a TargetGroup, targets: &[TargetId], case: &Case<'_>, record: &Departure) {
+    fn leave(
+        &mut self,
+        group: &'a TargetGroup,
+        targets: &[TargetId],
+        case: &Case<'_>,
+        record: &Departure,
+    ) {
         let noted = noted(record, group, targets, case.now());
         if noted != Noted::Fresh {
             self.to_record.push((group, targets.to_vec()));

@@ -19,11 +19,7 @@ pub struct SettingError {
 impl SettingError {
     /// A mistake in the setting `name`.
     pub fn new(name: &str, value: &str, expected: impl Into<String>) -> Self {
-        Self {
-            name: name.to_owned(),
-            value: crate::id::shorten(value),
-            expected: expected.into(),
-        }
+        Self { name: name.to_owned(), value: crate::id::shorten(value), expected: expected.into() }
     }
 }
 
@@ -48,7 +44,11 @@ impl FromStr for Span {
             .ok_or(SPAN_FORM)?;
         let count: u64 = number.trim_end().parse().map_err(|_| SPAN_FORM)?;
         let seconds = count.checked_mul(unit_seconds).ok_or(SPAN_FORM)?;
-        if seconds > SPAN_SECONDS_MAX { Err(SPAN_FORM) } else { Ok(Self(Duration::from_secs(seconds))) }
+        if seconds > SPAN_SECONDS_MAX {
+            Err(SPAN_FORM)
+        } else {
+            Ok(Self(Duration::from_secs(seconds)))
+        }
     }
 }
 
@@ -78,9 +78,11 @@ pub(super) fn list<T: FromStr + Ord>(
 
 /// Parses one of a few words.
 pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, String> {
-    choices.iter().find(|(word, _)| *word == text).map(|(_, value)| *value).ok_or_else(|| {
-        choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(" or ")
-    })
+    choices
+        .iter()
+        .find(|(word, _)| *word == text)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| choices.iter().map(|(word, _)| *word).collect::<Vec<_>>().join(" or "))
 }
 
 /// Parses a span into its field.

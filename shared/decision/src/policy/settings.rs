@@ -29,8 +29,7 @@ pub const SETTINGS: &[Setting] = &[
         form: "observe, act or paused",
         why: "a first deployment must change nothing until somebody has read its reports",
         apply: |policy, text| {
-            let modes =
-                [("observe", Mode::Observe), ("act", Mode::Act), ("paused", Mode::Paused)];
+            let modes = [("observe", Mode::Observe), ("act", Mode::Act), ("paused", Mode::Paused)];
             choice(text, &modes).map(|mode| policy.mode = mode)
         },
     },
@@ -100,7 +99,9 @@ pub const SETTINGS: &[Setting] = &[
         apply: |policy, text| {
             let number = text.trim_end_matches('%').parse::<u8>().ok();
             let percent = number.filter(|percent| *percent <= 100);
-            percent.map(|percent| policy.floor_percent = percent).ok_or_else(|| "percent, 0 to 100".into())
+            percent
+                .map(|percent| policy.floor_percent = percent)
+                .ok_or_else(|| "percent, 0 to 100".into())
         },
     },
     Setting {
@@ -189,7 +190,8 @@ pub const SETTINGS: &[Setting] = &[
         form: "abandon or continue",
         why: "a node that is not ready after the hook's whole time would serve errors; AWS replaces it",
         apply: |policy, text| {
-            let choices = [("abandon", LaunchDeadline::Abandon), ("continue", LaunchDeadline::Continue)];
+            let choices =
+                [("abandon", LaunchDeadline::Abandon), ("continue", LaunchDeadline::Continue)];
             choice(text, &choices).map(|choice| policy.launch_deadline = choice)
         },
     },

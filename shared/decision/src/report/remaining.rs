@@ -68,7 +68,11 @@ pub(super) fn remaining(judged: &Judged<'_>, snapshot: &Snapshot, bench: &Bench<
     });
     let (held, next) = match &judged.verdict {
         Verdict::Hold(until, held) => (Some(held), Some(*until)),
-        Verdict::Leave(_) | Verdict::Evict | Verdict::StepAside | Verdict::Force(..) | Verdict::Gone => (None, None),
+        Verdict::Leave(_)
+        | Verdict::Evict
+        | Verdict::StepAside
+        | Verdict::Force(..)
+        | Verdict::Gone => (None, None),
     };
     let hold = held.map_or(Hold::None, kind);
     let culprit = (hold == Hold::Blocked).then(|| culprit(judged, view)).flatten();
@@ -90,7 +94,9 @@ pub(super) fn remaining(judged: &Judged<'_>, snapshot: &Snapshot, bench: &Bench<
 fn kind(held: &Held) -> Hold {
     match held {
         Held::Terminating => Hold::Ending,
-        Held::Serving | Held::StillRegistered | Held::AfterOthers | Held::Unread(_) => Hold::Waiting,
+        Held::Serving | Held::StillRegistered | Held::AfterOthers | Held::Unread(_) => {
+            Hold::Waiting
+        }
         Held::Protected(_)
         | Held::ImplicitBudget(_)
         | Held::Budget(_)
@@ -104,25 +110,35 @@ fn budget(held: &Held, view: &NodeView) -> Option<String> {
     let Held::Budget(key) = held else { return None };
     let budgets = view.budgets.as_deref().unwrap_or_default();
     let budget = budgets.iter().find(|budget| budget.key == *key)?;
-    Some(format!("PDB {key}: {}, healthy {}, allowed {}", budget.rule, budget.healthy, budget.allowed))
+    Some(format!(
+        "PDB {key}: {}, healthy {}, allowed {}",
+        budget.rule, budget.healthy, budget.allowed
+    ))
 }
 
 /// The sibling that is not Ready; one without room first, since that is what a person can mend.
 fn culprit<'a>(judged: &Judged<'_>, view: &'a NodeView) -> Option<&'a Sibling> {
     let owner = &judged.pod.owner.as_ref()?.uid;
     let siblings = view.siblings.as_deref().unwrap_or_default();
-    let sick = siblings.iter().filter(|sibling| sibling.owner == *owner && !sibling.ready && !sibling.leaving);
+    let sick = siblings
+        .iter()
+        .filter(|sibling| sibling.owner == *owner && !sibling.ready && !sibling.leaving);
     sick.min_by_key(|sibling| (!sibling.unschedulable, &sibling.key))
 }
 
 fn trouble(sibling: &Sibling, now: Timestamp) -> String {
-    let age = sibling.created_at.map_or(String::new(), |at| format!(" for {}", human(now.since(at))));
+    let age =
+        sibling.created_at.map_or(String::new(), |at| format!(" for {}", human(now.since(at))));
     let why = sibling.trouble.as_deref().unwrap_or("no reason given");
     let state = if sibling.unschedulable { "is Pending" } else { "is not Ready" };
     format!("{} {state}{age}: {why}", sibling.key.name)
 }
 
-fn advice(held: &Held, pod: &crate::snapshot::cluster::Pod, culprit: Option<&Sibling>) -> Option<Advice> {
+fn advice(
+    held: &Held,
+    pod: &crate::snapshot::cluster::Pod,
+    culprit: Option<&Sibling>,
+) -> Option<Advice> {
     let PodKey { namespace, name } = &pod.key;
     match (held, culprit) {
         (Held::Budget(_) | Held::NoRoom(_) | Held::ImplicitBudget(_), Some(sick)) => {
@@ -131,12 +147,17 @@ fn advice(held: &Held, pod: &crate::snapshot::cluster::Pod, culprit: Option<&Sib
             Some(Advice::new(label, text))
         }
         (Held::Budget(budget), None) => {
-            let text = format!("PDB {budget} allows none with all its pods Ready: add a replica, or allow one");
+            let text = format!(
+                "PDB {budget} allows none with all its pods Ready: add a replica, or allow one"
+            );
             Some(Advice::new("loosen", text))
         }
         (Held::TwoBudgets(budgets), _) => {
             let last = budgets.last()?;
-            let text = format!("change a selector, or kubectl delete pdb -n {} {}", last.namespace, last.name);
+            let text = format!(
+                "change a selector, or kubectl delete pdb -n {} {}",
+                last.namespace, last.name
+            );
             Some(Advice::new("keep one PDB", text))
         }
         (Held::Protected(annotation), _) => {

@@ -14,7 +14,9 @@ impl fmt::Display for Stage {
         match self {
             Self::Looking => write!(out, "looking"),
             Self::Proving => write!(out, "asking AWS whether the hook still waits"),
-            Self::Registering(until) => write!(out, "waiting for its node to register, until {until}"),
+            Self::Registering(until) => {
+                write!(out, "waiting for its node to register, until {until}")
+            }
             Self::Cordoning => write!(out, "cordoning"),
             Self::Withdrawing => write!(out, "leaving its target groups"),
             Self::Draining => write!(out, "draining"),
@@ -23,7 +25,9 @@ impl fmt::Display for Stage {
             Self::Drained => write!(out, "drained"),
             Self::Overdue => write!(out, "the deadline came first"),
             Self::Ended => write!(out, "nothing left to drain"),
-            Self::Unreachable { cluster, why } => write!(out, "cluster {cluster} unreachable: {why}"),
+            Self::Unreachable { cluster, why } => {
+                write!(out, "cluster {cluster} unreachable: {why}")
+            }
             Self::Arriving(missing) => write!(out, "arriving: {missing}"),
             Self::Arrived => write!(out, "arrived"),
             Self::NotOurs => write!(out, "not ours"),
@@ -56,17 +60,23 @@ impl Report {
         self.head(&mut page, now);
         self.pods_left(&mut page);
         let ahead = self.if_nobody_acts(now, policy);
-        section(&mut page, "if nobody acts", ahead.iter().map(|(at, what)| format!("{at}  {what}")));
+        section(
+            &mut page,
+            "if nobody acts",
+            ahead.iter().map(|(at, what)| format!("{at}  {what}")),
+        );
         let advice = self.what_you_can_do(now);
         let width = advice.iter().map(|advice| advice.label.len()).max().unwrap_or_default();
-        let lines = advice.iter().map(|advice| format!("{:<width$}   {}", advice.label, advice.text));
+        let lines =
+            advice.iter().map(|advice| format!("{:<width$}   {}", advice.label, advice.text));
         section(&mut page, "what you can do", lines);
         section(&mut page, "besides", self.warnings.iter().cloned());
         page
     }
 
     fn head(&self, page: &mut String, now: Timestamp) {
-        let age = self.since.map_or(String::new(), |since| format!("   {}", human(now.since(since))));
+        let age =
+            self.since.map_or(String::new(), |since| format!("   {}", human(now.since(since))));
         line(page, format_args!("{}  {}{age}", self.headline(), self.names()));
         let blocked = self.remaining.iter().filter(|pod| pod.hold == Hold::Blocked).count();
         let pods = if self.remaining.len() == 1 { "pod" } else { "pods" };
@@ -117,7 +127,8 @@ impl Report {
         let rest: Vec<String> = groups.into_iter().chain(hooks).collect();
         match &self.node {
             Some(node) => {
-                let inner: Vec<String> = [self.instance.to_string()].into_iter().chain(rest).collect();
+                let inner: Vec<String> =
+                    [self.instance.to_string()].into_iter().chain(rest).collect();
                 format!("{node} ({})", inner.join(", "))
             }
             None if rest.is_empty() => self.instance.to_string(),
@@ -141,9 +152,15 @@ impl Report {
     /// What comes by itself, and when.
     fn if_nobody_acts(&self, now: Timestamp, policy: &Policy) -> Vec<(Timestamp, String)> {
         let mut ahead = match &self.stage {
-            Stage::Registering(until) => return vec![(*until, "no node to drain: the hook is answered".to_owned())],
-            Stage::Settling(until) => return vec![(*until, "the hook is answered, AWS ends the instance".to_owned())],
-            Stage::Drained | Stage::Overdue | Stage::Ended | Stage::Arrived | Stage::NotOurs => return Vec::new(),
+            Stage::Registering(until) => {
+                return vec![(*until, "no node to drain: the hook is answered".to_owned())];
+            }
+            Stage::Settling(until) => {
+                return vec![(*until, "the hook is answered, AWS ends the instance".to_owned())];
+            }
+            Stage::Drained | Stage::Overdue | Stage::Ended | Stage::Arrived | Stage::NotOurs => {
+                return Vec::new();
+            }
             Stage::Arriving(_) => return self.at_launch_deadline(policy),
             Stage::Draining => self.at_soft(at_longest_drain(policy)),
             Stage::Detaching => self.at_soft("longest drain: volumes are waited for no longer"),
@@ -168,8 +185,12 @@ impl Report {
 
     fn at_launch_deadline(&self, policy: &Policy) -> Vec<(Timestamp, String)> {
         let what = match policy.launch_deadline {
-            LaunchDeadline::Abandon => "longest launch, policy abandon: AWS ends the instance and launches another",
-            LaunchDeadline::Continue => "longest launch, policy continue: it goes into service as it is",
+            LaunchDeadline::Abandon => {
+                "longest launch, policy abandon: AWS ends the instance and launches another"
+            }
+            LaunchDeadline::Continue => {
+                "longest launch, policy continue: it goes into service as it is"
+            }
         };
         let longest = self.since.map(|since| since + policy.longest_launch);
         let at = longest.into_iter().chain(self.hard).min();
@@ -178,8 +199,12 @@ impl Report {
 
     fn at_hard(&self) -> String {
         let what = match &self.stage {
-            Stage::Draining => "pods that are left are deleted before it, with as much of their grace as fits",
-            Stage::Unreachable { .. } => "the hook is answered, AWS ends the instance with its pods on it",
+            Stage::Draining => {
+                "pods that are left are deleted before it, with as much of their grace as fits"
+            }
+            Stage::Unreachable { .. } => {
+                "the hook is answered, AWS ends the instance with its pods on it"
+            }
             _ => "the hook is answered shortly before it, whatever is left",
         };
         format!("the hook's global timeout: {what}")
@@ -200,7 +225,8 @@ impl Report {
                 }));
             }
             (Stage::Unreachable { .. }, _) => {
-                let text = "the cluster's endpoint, its security group, and our access entry".to_owned();
+                let text =
+                    "the cluster's endpoint, its security group, and our access entry".to_owned();
                 advice.push(Advice { label: "check", text });
                 advice.extend(self.hooks.iter().map(|hook| answer(hook, &self.instance)));
             }
@@ -232,8 +258,12 @@ fn answer((asg, hook): &(AsgName, HookName), instance: &InstanceId) -> Advice {
 
 fn at_longest_drain(policy: &Policy) -> &'static str {
     match policy.at_longest_drain {
-        AtLongestDrain::GoOn => "longest drain, policy go-on: nothing is deleted, this is reported again",
-        AtLongestDrain::Force => "longest drain, policy force: what is left is deleted, budgets or not",
+        AtLongestDrain::GoOn => {
+            "longest drain, policy go-on: nothing is deleted, this is reported again"
+        }
+        AtLongestDrain::Force => {
+            "longest drain, policy force: what is left is deleted, budgets or not"
+        }
     }
 }
 
@@ -253,7 +283,13 @@ fn pod_left(page: &mut String, pod: &Remaining) {
     if let Some(tried) = &pod.tried {
         let times = if tried.count == 1 { "time" } else { "times" };
         let next = pod.next.map_or(String::new(), |at| format!("; next {at}"));
-        line(page, format_args!("  tried     eviction {} {times}, last {}{next}", tried.count, tried.last_at));
+        line(
+            page,
+            format_args!(
+                "  tried     eviction {} {times}, last {}{next}",
+                tried.count, tried.last_at
+            ),
+        );
     }
 }
 

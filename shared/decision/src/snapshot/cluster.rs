@@ -114,7 +114,10 @@ pub struct Peer {
 }
 
 /// One pod of the node.
-#[expect(clippy::struct_excessive_bools, reason = "each is a field of the API's pod, read by name and never passed on")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a field of the API's pod, read by name and never passed on"
+)]
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pod {
     /// Namespace and name.

@@ -1,8 +1,8 @@
 //! Is it ours, and is it still true? Scope, hooks, lifecycle states, proofs, pauses, observation.
 
 use crate::world::{
-    HEARTBEAT, SENT, act, after, answer, asg, departing, ec2, facts_mut, hook_mut, id, labels, millis, policy, proven, signalled,
-    signalled_in, signalled_out, state_of, steps, token, why,
+    HEARTBEAT, SENT, act, after, answer, asg, departing, ec2, facts_mut, hook_mut, id, labels,
+    millis, policy, proven, signalled, signalled_in, signalled_out, state_of, steps, token, why,
 };
 use decision::decide::decide;
 use decision::decision::{Ending, Next};
@@ -28,7 +28,8 @@ const LOOK: &str = "look";
 fn check(name: &str, snapshot: &Snapshot, policy: &Policy, expected: &str) {
     let decision = decide(snapshot, policy);
     let usual = look(snapshot.now, SENT, Some(HEARTBEAT)).since(snapshot.now).as_millis();
-    let expected = if expected == LOOK { format!("again in {usual} ms") } else { expected.to_owned() };
+    let expected =
+        if expected == LOOK { format!("again in {usual} ms") } else { expected.to_owned() };
     assert_eq!(answer(&decision, snapshot.now), expected, "{name}");
     assert_eq!(decision.answers.len(), snapshot.signals.len(), "{name}: one answer a signal");
 }
@@ -44,7 +45,8 @@ fn check_silent(name: &str, snapshot: &Snapshot, policy: &Policy, expected: &str
 
 #[test]
 fn groups_are_ours_by_name_or_tag_and_never_when_somebody_else_drains_them() {
-    const NOBODYS: &str = "its Auto Scaling group is neither in ASGS nor tagged ebbtide.dev/managed";
+    const NOBODYS: &str =
+        "its Auto Scaling group is neither in ASGS nor tagged ebbtide.dev/managed";
     let rows: &[(&str, &[(&str, &str)], &str, Option<&str>)] = &[
         ("tagged", &[("ebbtide.dev/managed", "true")], "", None),
         ("tagged with anything", &[("ebbtide.dev/managed", "")], "", None),
@@ -93,7 +95,8 @@ fn groups_are_ours_by_name_or_tag_and_never_when_somebody_else_drains_them() {
 
 #[test]
 fn hooks_are_ours_by_name_or_mark_and_the_metadata_of_now_counts() {
-    const FOREIGN: &str = "ignored: its hook is neither in HOOKS nor marked in its NotificationMetadata";
+    const FOREIGN: &str =
+        "ignored: its hook is neither in HOOKS nor marked in its NotificationMetadata";
     // The hook's name, the metadata in the event, the metadata that the hook has now, whether it is ours.
     let rows: &[(&str, &str, Option<&str>, Option<&str>, bool)] = &[
         ("named", "ebbtide-terminate", None, None, true),
@@ -123,7 +126,12 @@ fn a_hook_that_could_not_be_read_is_looked_up_again_for_a_while_and_then_judged_
     let rows = [
         ("one millisecond before", LOOKUP_PATIENCE - millis(1), None, LOOK),
         ("at", LOOKUP_PATIENCE, None, "at once"),
-        ("after, marked in the event", LOOKUP_PATIENCE + millis(1), Some(r#"{"ebbtide":{}}"#), "at once"),
+        (
+            "after, marked in the event",
+            LOOKUP_PATIENCE + millis(1),
+            Some(r#"{"ebbtide":{}}"#),
+            "at once",
+        ),
     ];
     for (name, age, metadata, expected) in rows {
         let mut snapshot = signalled_out();
@@ -155,7 +163,11 @@ fn what_is_gone_is_over_and_what_could_not_be_read_is_looked_at_again() {
             "over: the Auto Scaling group no longer exists",
         ),
         ("the group could not be read", |snapshot| snapshot.aws.group = Err(unread()), LOOK),
-        ("the membership could not be read", |snapshot| snapshot.aws.membership = Err(unread()), LOOK),
+        (
+            "the membership could not be read",
+            |snapshot| snapshot.aws.membership = Err(unread()),
+            LOOK,
+        ),
         (
             "answered already",
             |snapshot| {
@@ -200,8 +212,11 @@ fn aws_reads_may_lag_behind_its_events_for_a_minute() {
         ),
     ];
     for (name, change, over) in changes {
-        let ages =
-            [(EVENT_AHEAD - millis(1), LOOK), (EVENT_AHEAD, *over), (EVENT_AHEAD + millis(1), *over)];
+        let ages = [
+            (EVENT_AHEAD - millis(1), LOOK),
+            (EVENT_AHEAD, *over),
+            (EVENT_AHEAD + millis(1), *over),
+        ];
         for (age, expected) in ages {
             let mut snapshot = signalled_out();
             change(&mut snapshot);
@@ -237,11 +252,15 @@ fn only_a_state_that_waits_for_this_transition_on_this_route_lets_a_signal_in() 
     for (transition, route, waiting) in waits {
         for state in &states {
             let mut snapshot = signalled(transition, route);
-            snapshot.aws.membership = Ok(Some(Membership { asg: id("workers"), state: state.clone() }));
+            snapshot.aws.membership =
+                Ok(Some(Membership { asg: id("workers"), state: state.clone() }));
             // Past the lag, so that a signal is either over or ours; proven, so that it goes on.
             snapshot.now = SENT + EVENT_AHEAD;
             proven(&mut snapshot);
-            let over = matches!(decide(&snapshot, &act()).answers[0].next, Next::Finished(Ending::Over(_)));
+            let over = matches!(
+                decide(&snapshot, &act()).answers[0].next,
+                Next::Finished(Ending::Over(_))
+            );
             let waits = waiting.contains(&format!("{state:?}").as_str());
             assert_eq!(!over, waits, "{transition:?} {route:?} in {state:?}");
         }
@@ -254,7 +273,11 @@ fn a_way_that_brings_the_instance_back_needs_a_heartbeat_that_aws_took_lately() 
     for (transition, route) in first {
         let snapshot = signalled(transition, route);
         let decision = decide(&snapshot, &act());
-        assert_eq!(steps(&decision), ["heartbeat of hook ebbtide-terminate"], "{route:?}: asks before it writes");
+        assert_eq!(
+            steps(&decision),
+            ["heartbeat of hook ebbtide-terminate"],
+            "{route:?}: asks before it writes"
+        );
         check(&format!("{route:?}"), &snapshot, &act(), "at once");
     }
     let ages = [
@@ -266,7 +289,8 @@ fn a_way_that_brings_the_instance_back_needs_a_heartbeat_that_aws_took_lately() 
         let mut snapshot = signalled(Terminating, RootVolume);
         let beat = HookState::Active(snapshot.now - age);
         snapshot.memory.hooks.insert(token(1).fingerprint(), beat);
-        let cordons = steps(&decide(&snapshot, &act())).iter().any(|step| step.starts_with("cordon"));
+        let cordons =
+            steps(&decide(&snapshot, &act())).iter().any(|step| step.starts_with("cordon"));
         assert_eq!(cordons, proves, "{name}");
     }
 }
@@ -298,7 +322,8 @@ fn a_pause_leaves_hooks_waiting_or_lets_aws_go_on() {
 
     let mut foreign = signalled_out();
     foreign.aws.group = Ok(Some(Asg { tags: labels(&[]), ..asg() }));
-    let expected = "ignored: its Auto Scaling group is neither in ASGS nor tagged ebbtide.dev/managed";
+    let expected =
+        "ignored: its Auto Scaling group is neither in ASGS nor tagged ebbtide.dev/managed";
     check_silent("a foreign hook is not answered either", &foreign, &go_on, expected);
 }
 
@@ -350,7 +375,10 @@ fn a_message_is_given_up_before_the_queue_does_it_silently() {
 fn a_panic_comes_back_once_and_is_answered_the_second_time() {
     let snapshot = signalled_out();
     let postponed = decision::decide::postpone(&snapshot);
-    assert!(matches!(postponed.answers[0].next, Next::ComeBack { at } if at > snapshot.now), "{postponed:?}");
+    assert!(
+        matches!(postponed.answers[0].next, Next::ComeBack { at } if at > snapshot.now),
+        "{postponed:?}"
+    );
     assert_eq!(steps(&postponed), [""; 0]);
 
     let abandoned = decision::decide::abandon(&snapshot, &act(), "decided twice");
@@ -362,7 +390,11 @@ fn a_panic_comes_back_once_and_is_answered_the_second_time() {
     let mut by_hook = signalled_out();
     facts_mut(&mut by_hook).metadata = Some(r#"{"ebbtide":{"mode":"observe"}}"#.to_owned());
     let observed = decision::decide::abandon(&by_hook, &act(), "decided twice");
-    assert_eq!(answer(&observed, snapshot.now), "reject, answers 0", "nor when only its hook says observe");
+    assert_eq!(
+        answer(&observed, snapshot.now),
+        "reject, answers 0",
+        "nor when only its hook says observe"
+    );
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //! back exactly what it says.
 
 use crate::world::{
-    SENT, act, after, arn, cordoned, departing, id, instance, node, node_mut, patch, patched, proven, record,
-    signalled, signalled_out, steps, taint, token, written,
+    SENT, act, after, arn, cordoned, departing, id, instance, node, node_mut, patch, patched,
+    proven, record, signalled, signalled_out, steps, taint, token, written,
 };
 use decision::annotation::{Contributor, DEPARTURE, Departure, EXCLUDE, TAINT, Withdrawn};
 use decision::decide::decide;
@@ -37,7 +37,14 @@ fn any_record() -> impl Strategy<Value = Departure> {
         .prop_map(|(name, at, targets)| Withdrawn { group: arn(&name), at, targets });
     let rest = btree_map("x[a-z]{1,5}", any::<u32>(), 0..3);
     let times = (instant(), instant());
-    (times, option::of(Just("boot-7")), any::<[bool; 3]>(), vec(contributor, 0..3), vec(withdrawn, 0..3), rest)
+    (
+        times,
+        option::of(Just("boot-7")),
+        any::<[bool; 3]>(),
+        vec(contributor, 0..3),
+        vec(withdrawn, 0..3),
+        rest,
+    )
         .prop_map(|((since, ranked_at), boot, set, because, withdrawn, rest)| {
             let rest = rest.into_iter().map(|(key, value)| (key, json!(value))).collect();
             let boot = boot.map(id);
@@ -61,7 +68,11 @@ fn a_newer_releases_fields_are_kept_through_our_turns() {
     let mut snapshot = departing();
     *node_mut(&mut snapshot) = cordoned(node(), &record);
     let written = written(patch(&decide(&snapshot, &act())));
-    assert_eq!((written.v, &written.rest), (2, &record.rest), "the signal's part was added, nothing else changed");
+    assert_eq!(
+        (written.v, &written.rest),
+        (2, &record.rest),
+        "the signal's part was added, nothing else changed"
+    );
     assert_eq!(written.because.len(), 1);
 }
 
@@ -86,8 +97,18 @@ fn a_record_counts_for_its_instance_and_boot_and_no_other() {
     let rows = [
         ("ours", record(1), Some("boot-1"), true),
         ("another instance's, copied", record(2), Some("boot-1"), false),
-        ("an earlier boot's", Departure { boot: Some(id("boot-0")), ..record(1) }, Some("boot-1"), false),
-        ("written before the boot was known", Departure { boot: None, ..record(1) }, Some("boot-1"), true),
+        (
+            "an earlier boot's",
+            Departure { boot: Some(id("boot-0")), ..record(1) },
+            Some("boot-1"),
+            false,
+        ),
+        (
+            "written before the boot was known",
+            Departure { boot: None, ..record(1) },
+            Some("boot-1"),
+            true,
+        ),
         ("the node does not say its boot", record(1), None, true),
     ];
     for (name, record, boot, counts) in rows {
@@ -122,12 +143,18 @@ fn a_cordon_that_somebody_took_back_is_ours_once_we_set_it_again() {
         ("uncordoned", [false, true, false], (false, true), [true, true, false]),
         ("taint removed", [false, false, false], (true, false), [false, true, false]),
         ("both, and both were ours", [true, true, false], (false, false), [true, true, false]),
-        ("the taint, beside a foreign cordon", [false, true, false], (true, false), [false, true, false]),
+        (
+            "the taint, beside a foreign cordon",
+            [false, true, false],
+            (true, false),
+            [false, true, false],
+        ),
     ];
     for (name, says, (unschedulable, tainted), expected) in rows {
         let mut snapshot = departing();
         let taints = if tainted { vec![taint(TAINT)] } else { Vec::new() };
-        *node_mut(&mut snapshot) = Node { unschedulable, taints, ..cordoned(node(), &flags(record(1), says)) };
+        *node_mut(&mut snapshot) =
+            Node { unschedulable, taints, ..cordoned(node(), &flags(record(1), says)) };
         let decision = decide(&snapshot, &act());
         let patch = patch(&decision);
         let written = written(patch);
@@ -140,7 +167,11 @@ fn a_cordon_that_somebody_took_back_is_ours_once_we_set_it_again() {
 
 #[test]
 fn a_contributor_ends_with_its_deadline() {
-    let past = Contributor { token: token(9).fingerprint(), hard: after(59), ..record(1).because.remove(0) };
+    let past = Contributor {
+        token: token(9).fingerprint(),
+        hard: after(59),
+        ..record(1).because.remove(0)
+    };
     let ahead = Contributor { token: token(8).fingerprint(), hard: after(61), ..past.clone() };
     let own = record(1).because.remove(0);
     let mut snapshot = departing();
@@ -163,14 +194,13 @@ fn foreign_taint() -> impl Strategy<Value = Taint> {
         Just("example.com/x"),
     ];
     let effect = prop_oneof![Just("NoSchedule"), Just("NoExecute"), Just("PreferNoSchedule")];
-    (key, option::of("[a-z]{0,3}"), effect, option::of(Just("2026-11-22T09:00:00Z".to_owned()))).prop_map(
-        |(key, value, effect, time_added)| Taint {
+    (key, option::of("[a-z]{0,3}"), effect, option::of(Just("2026-11-22T09:00:00Z".to_owned())))
+        .prop_map(|(key, value, effect, time_added)| Taint {
             key: key.to_owned(),
             value,
             effect: effect.to_owned(),
             time_added,
-        },
-    )
+        })
 }
 
 fn foreign_labels() -> impl Strategy<Value = BTreeMap<String, String>> {
@@ -179,7 +209,12 @@ fn foreign_labels() -> impl Strategy<Value = BTreeMap<String, String>> {
 }
 
 fn foreign_node() -> impl Strategy<Value = Node> {
-    (any::<bool>(), vec(foreign_taint(), 0..4), foreign_labels(), btree_map("[a-z]{1,4}", "[a-z]{0,3}", 0..3))
+    (
+        any::<bool>(),
+        vec(foreign_taint(), 0..4),
+        foreign_labels(),
+        btree_map("[a-z]{1,4}", "[a-z]{0,3}", 0..3),
+    )
         .prop_map(|(unschedulable, taints, labels, annotations)| Node {
             unschedulable,
             taints,

@@ -1,9 +1,9 @@
 //! Whole decisions about an arrival: what a node still lacks, deadlines, and coming back with our record.
 
 use crate::world::{
-    GLOBAL, HEARTBEAT, SENT, absent, act, after, answer, cordoned, daemon, deleted, healthy, id, instance, millis,
-    node, node_mut, pod, policy, proven, record, signalled, signalled_in, steps, taint, target, target_id,
-    unreachable, view_mut, web, why, withdrawn,
+    GLOBAL, HEARTBEAT, SENT, absent, act, after, answer, cordoned, daemon, deleted, healthy, id,
+    instance, millis, node, node_mut, pod, policy, proven, record, signalled, signalled_in, steps,
+    taint, target, target_id, unreachable, view_mut, web, why, withdrawn,
 };
 use decision::decide::decide;
 use decision::limits::ANSWER_MARGIN;
@@ -44,7 +44,10 @@ const LACKS: &[(&str, Change, &str)] = &[
     ("not Ready", |snapshot| node_mut(snapshot).ready = Some(false), "its node is not Ready"),
     (
         "a startup taint",
-        |snapshot| node_mut(snapshot).taints = vec![taint("dedicated"), taint("ebs.csi.aws.com/agent-not-ready")],
+        |snapshot| {
+            node_mut(snapshot).taints =
+                vec![taint("dedicated"), taint("ebs.csi.aws.com/agent-not-ready")]
+        },
         "its node still has the startup taint ebs.csi.aws.com/agent-not-ready",
     ),
     (
@@ -54,7 +57,10 @@ const LACKS: &[(&str, Change, &str)] = &[
     ),
     (
         "a DaemonSet pod",
-        |snapshot| view_mut(snapshot).pods = Ok(vec![daemon("agent-1"), Pod { ready: false, ..daemon("cni-1") }]),
+        |snapshot| {
+            view_mut(snapshot).pods =
+                Ok(vec![daemon("agent-1"), Pod { ready: false, ..daemon("cni-1") }])
+        },
         "DaemonSet pod shop/cni-1 is not Ready",
     ),
 ];
@@ -79,11 +85,20 @@ fn what_a_node_lacks_is_waited_for_until_its_time_is_over() {
         assert_eq!(report.stage.to_string(), format!("arriving: {told}"), "{name}");
 
         snapshot.now = after(900) - millis(1);
-        check(&format!("{name}, one millisecond before"), &snapshot, &configured(), &usual(&snapshot));
+        check(
+            &format!("{name}, one millisecond before"),
+            &snapshot,
+            &configured(),
+            &usual(&snapshot),
+        );
         snapshot.now = after(900);
         check(&format!("{name}, at"), &snapshot, &configured(), "abandon");
-        assert_eq!(why(&decide(&snapshot, &configured())), format!("the launch's deadline, and {told}"));
-        let go_on = policy(&[("LAUNCH_DEADLINE", "continue"), ("STARTUP_TAINTS", "example.com/warming")]);
+        assert_eq!(
+            why(&decide(&snapshot, &configured())),
+            format!("the launch's deadline, and {told}")
+        );
+        let go_on =
+            policy(&[("LAUNCH_DEADLINE", "continue"), ("STARTUP_TAINTS", "example.com/warming")]);
         check(&format!("{name}, policy continue"), &snapshot, &go_on, "continue");
     }
 }
@@ -159,7 +174,9 @@ fn back() -> Snapshot {
 fn a_node_that_comes_back_is_registered_then_uncordoned_then_answered() {
     let mut snapshot = back();
     let decision = decide(&snapshot, &act());
-    let [Step::Register(change)] = decision.steps.as_slice() else { panic!("it registers: {:?}", decision.steps) };
+    let [Step::Register(change)] = decision.steps.as_slice() else {
+        panic!("it registers: {:?}", decision.steps)
+    };
     assert_eq!(change.targets, [target_id(&instance(1))], "exactly what the record says");
     check("then it looks again", &snapshot, &act(), &usual(&snapshot));
 
@@ -203,7 +220,11 @@ fn the_record_is_not_taken_off_while_the_groups_could_not_be_read() {
     assert_eq!(steps(&decide(&snapshot, &act())), [""; 0]);
     check("again", &snapshot, &act(), &usual(&snapshot));
     *node_mut(&mut snapshot) = cordoned(node(), &record(1));
-    assert_eq!(steps(&decide(&snapshot, &act())), ["undo node ip-10-0-3-1.ec2.internal"], "nothing was taken out");
+    assert_eq!(
+        steps(&decide(&snapshot, &act())),
+        ["undo node ip-10-0-3-1.ec2.internal"],
+        "nothing was taken out"
+    );
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! How many pods may leave at once: PodDisruptionBudgets as the API server reads them, and the implicit budget.
 
 use crate::world::{
-    SENT, budget, cordoned, key, labels, node, node_name, owner, peer, pod, record, service, sibling, view,
+    SENT, budget, cordoned, key, labels, node, node_name, owner, peer, pod, record, service,
+    sibling, view,
 };
 use decision::budget::{Allowance, NodeOrder, allowance, implicit, node_order};
 use decision::snapshot::cluster::{
@@ -36,7 +37,12 @@ fn no_one_or_two_budgets_guard_a_pod() {
     check("one, none allowed", &web, &[budget("web", 0)], &exhausted());
     check("one, one allowed", &web, &[budget("web", 1)], &of(1));
     check("one, none allowed by far", &web, &[budget("web", -2)], &exhausted());
-    check("an empty selector guards all", &web, std::slice::from_ref(&all), &Allowance::Of { budget: key("shop/all"), allowed: 5 });
+    check(
+        "an empty selector guards all",
+        &web,
+        std::slice::from_ref(&all),
+        &Allowance::Of { budget: key("shop/all"), allowed: 5 },
+    );
     let both = Allowance::Several(vec![key("shop/web"), key("shop/all")]);
     check("two, whatever they allow", &web, &[budget("web", 5), all], &both);
 }
@@ -61,7 +67,8 @@ fn a_selector_selects_as_kubernetes_says() {
         ("DoesNotExist, without the label", require("tier", Operator::DoesNotExist, &[]), true),
     ];
     for (name, requirement, selects) in rows {
-        let selector = Selector { labels: labels(&[("app", "web")]), expressions: vec![requirement] };
+        let selector =
+            Selector { labels: labels(&[("app", "web")]), expressions: vec![requirement] };
         let guarded = Budget { selector, ..budget("web", 0) };
         let expected = if selects { exhausted() } else { Allowance::Free };
         check(name, &pod("web-1"), &[guarded], &expected);

@@ -1,24 +1,26 @@
 //! Whole decisions about a departure: one turn's steps, what it waits for, and a departure from its signal to its answer.
 
 use crate::world::{
-    GLOBAL, HEARTBEAT, SENT, absent, act, after, answer, arn, budget, cordoned, daemon, deleted, departing, ec2,
-    facts_mut, healthy, id, instance, key, labels, millis, node, node_mut, patch, patched, peer, pod, policy, record,
-    secs, seen, service, signalled_out, steps, taint, target, target_id, token, uid, unreachable, view_mut, web, why,
-    withdrawn, written,
+    GLOBAL, HEARTBEAT, SENT, absent, act, after, answer, arn, budget, cordoned, daemon, deleted,
+    departing, ec2, facts_mut, healthy, id, instance, key, labels, millis, node, node_mut, patch,
+    patched, peer, pod, policy, record, secs, seen, service, signalled_out, steps, taint, target,
+    target_id, token, uid, unreachable, view_mut, web, why, withdrawn, written,
 };
 use decision::annotation::{DEPARTURE, Departure, FORCE, HOLD_UNTIL, TAINT};
 use decision::decide::decide;
 use decision::decision::{Decision, Next};
 use decision::limits::{
-    ANSWER_MARGIN, BLOCKED_AFTER, BLOCKED_REPORT_EVERY, FORCE_MARGIN, HEALTH_FRESH, ORDER_SETTLES, REGISTERS_WITHIN,
-    REMOVALS_AT_ONCE_MAX, SETTLING_LOOK,
+    ANSWER_MARGIN, BLOCKED_AFTER, BLOCKED_REPORT_EVERY, FORCE_MARGIN, HEALTH_FRESH, ORDER_SETTLES,
+    REGISTERS_WITHIN, REMOVALS_AT_ONCE_MAX, SETTLING_LOOK,
 };
 use decision::pace::look;
 use decision::policy::Policy;
 use decision::report::Stage;
 use decision::signal::HookRoute::Normal;
 use decision::signal::Transition::Terminating;
-use decision::snapshot::aws::{Instance, InstanceState, RegistrationOwner, TargetGroup, TargetState};
+use decision::snapshot::aws::{
+    Instance, InstanceState, RegistrationOwner, TargetGroup, TargetState,
+};
 use decision::snapshot::cluster::{ClusterView, Pod, TrafficPolicy};
 use decision::snapshot::{Attempts, Snapshot, Unread};
 use decision::step::{Deregister, NodePatch, PatchPurpose, Step, TargetChange};
@@ -35,7 +37,11 @@ fn unread() -> Unread {
 #[track_caller]
 fn check(name: &str, snapshot: &Snapshot, policy: &Policy, expected: (&[&str], &str)) {
     let decision = decide(snapshot, policy);
-    assert_eq!((&steps(&decision)[..], answer(&decision, snapshot.now).as_str()), (&owned(expected.0)[..], expected.1), "{name}");
+    assert_eq!(
+        (&steps(&decision)[..], answer(&decision, snapshot.now).as_str()),
+        (&owned(expected.0)[..], expected.1),
+        "{name}"
+    );
 }
 
 fn owned(texts: &[&str]) -> Vec<String> {
@@ -156,10 +162,19 @@ fn a_call_that_failed_is_made_again_and_the_drain_goes_on_beside_it() {
     let mut snapshot = with_web(&withdrawn(record(1), "web", after(57) - millis(1)));
     let decision = decide(&snapshot, &act());
     assert_eq!(steps(&decision), [RECORD, DEREGISTER, "evict shop/web-1"]);
-    assert_eq!(written(patch(&decision)).withdrawn[0].at, snapshot.now, "settling counts from the new call");
+    assert_eq!(
+        written(patch(&decision)).withdrawn[0].at,
+        snapshot.now,
+        "settling counts from the new call"
+    );
     assert!(at(&decision) > snapshot.now, "no hurry");
     view_mut(&mut snapshot).pods = Ok(Vec::new());
-    check("nor with an empty node", &snapshot, &act(), (&[RECORD, DEREGISTER], &usual(snapshot.now)));
+    check(
+        "nor with an empty node",
+        &snapshot,
+        &act(),
+        (&[RECORD, DEREGISTER], &usual(snapshot.now)),
+    );
 }
 
 #[test]
@@ -196,9 +211,24 @@ fn a_list_of_nodes_that_fails_is_tried_again_at_the_usual_pace() {
 fn an_empty_node_waits_for_its_load_balancers_and_is_then_answered() {
     // Out at 10 s with a delay of 300 s.
     let rows = [
-        ("draining", after(60), Some(TargetState::Draining), format!("again in {} ms", SETTLING_LOOK.as_millis())),
-        ("two seconds before the end", after(308), Some(TargetState::Draining), "again in 2000 ms".to_owned()),
-        ("AWS takes longer than its delay", after(311), Some(TargetState::Draining), usual(after(311))),
+        (
+            "draining",
+            after(60),
+            Some(TargetState::Draining),
+            format!("again in {} ms", SETTLING_LOOK.as_millis()),
+        ),
+        (
+            "two seconds before the end",
+            after(308),
+            Some(TargetState::Draining),
+            "again in 2000 ms".to_owned(),
+        ),
+        (
+            "AWS takes longer than its delay",
+            after(311),
+            Some(TargetState::Draining),
+            usual(after(311)),
+        ),
         ("out of the group", after(311), None, "continue".to_owned()),
         ("out of the group, before it is settled", after(39), None, "again in 1000 ms".to_owned()),
         ("out of the group, settled", after(40), None, "continue".to_owned()),
@@ -207,7 +237,8 @@ fn an_empty_node_waits_for_its_load_balancers_and_is_then_answered() {
         let mut snapshot = with_web(&withdrawn(record(1), "web", after(10)));
         snapshot.now = now;
         view_mut(&mut snapshot).pods = Ok(vec![daemon("agent-1")]);
-        let targets = mine.map(|state| target(1, state)).into_iter().chain(healthy([2, 3])).collect();
+        let targets =
+            mine.map(|state| target(1, state)).into_iter().chain(healthy([2, 3])).collect();
         snapshot.aws.target_groups = Ok(vec![web(targets)]);
         check(name, &snapshot, &act(), (&[], &expected));
     }
@@ -220,7 +251,10 @@ fn the_last_living_target_stays_in_and_the_departure_ends_without_it() {
     view_mut(&mut snapshot).pods = Ok(Vec::new());
     snapshot.now = after(300);
     let decision = decide(&snapshot, &act());
-    assert_eq!((steps(&decision), answer(&decision, snapshot.now)), (Vec::new(), "continue".to_owned()));
+    assert_eq!(
+        (steps(&decision), answer(&decision, snapshot.now)),
+        (Vec::new(), "continue".to_owned())
+    );
     assert_eq!(
         decision.report.registrations,
         ["web: stays in: the last living target, and nothing replaced it in time"]
@@ -231,9 +265,12 @@ fn the_last_living_target_stays_in_and_the_departure_ends_without_it() {
 
 #[test]
 fn so_many_pods_go_in_one_turn_and_the_rest_at_once_after_them() {
-    for (count, evicted, hurry) in [(9, 9, false), (10, 10, false), (11, REMOVALS_AT_ONCE_MAX, true)] {
+    for (count, evicted, hurry) in
+        [(9, 9, false), (10, 10, false), (11, REMOVALS_AT_ONCE_MAX, true)]
+    {
         let mut snapshot = departing();
-        let pods = (0..count).map(|number| Pod { owner: None, ..pod(&format!("web-{number}")) }).collect();
+        let pods =
+            (0..count).map(|number| Pod { owner: None, ..pod(&format!("web-{number}")) }).collect();
         view_mut(&mut snapshot).pods = Ok(pods);
         let decision = decide(&snapshot, &act());
         assert_eq!(decision.steps.len(), evicted, "{count} pods");
@@ -258,7 +295,11 @@ fn volumes_are_waited_for_until_the_soft_deadline() {
         ("attached", mounted(after(60), none(), volumes()), usual(after(60))),
         ("not known", mounted(after(60), none(), Err(unread())), usual(after(60))),
         ("detached", mounted(after(60), none(), Ok(Vec::new())), "continue".to_owned()),
-        ("attached, for a pod that stays", mounted(after(60), claims, volumes()), "continue".to_owned()),
+        (
+            "attached, for a pod that stays",
+            mounted(after(60), claims, volumes()),
+            "continue".to_owned(),
+        ),
         ("at the soft deadline", mounted(soft, none(), volumes()), "continue".to_owned()),
     ];
     for (name, snapshot, expected) in rows {
@@ -268,7 +309,11 @@ fn volumes_are_waited_for_until_the_soft_deadline() {
         assert_eq!(answer(&decision, snapshot.now), expected, "{name}");
     }
     let before = mounted(soft - millis(1), none(), volumes());
-    assert_ne!(answer(&decide(&before, &act()), before.now), "continue", "one millisecond before the soft deadline");
+    assert_ne!(
+        answer(&decide(&before, &act()), before.now),
+        "continue",
+        "one millisecond before the soft deadline"
+    );
 }
 
 #[test]
@@ -297,11 +342,19 @@ fn the_next_look_is_when_something_can_change() {
     assert_eq!(at(&decide(&ends, &act())), after(1_007), "a pod's own end");
     let mut evicted = blocked(after(1_000));
     view_mut(&mut evicted).budgets = Ok(Vec::new());
-    assert_eq!(at(&decide(&evicted, &act())), after(1_000) + SETTLING_LOOK, "soon after the first eviction");
+    assert_eq!(
+        at(&decide(&evicted, &act())),
+        after(1_000) + SETTLING_LOOK,
+        "soon after the first eviction"
+    );
     let attempts = Attempts { count: 1, last_at: after(900), refused: None };
     evicted.memory.evictions.insert(uid("uid-web-1"), attempts);
     let usual = look(after(1_000), SENT, Some(HEARTBEAT));
-    assert_eq!(at(&decide(&evicted, &act())), usual, "not after each further try: it may be refused for hours");
+    assert_eq!(
+        at(&decide(&evicted, &act())),
+        usual,
+        "not after each further try: it may be refused for hours"
+    );
 }
 
 #[test]
@@ -314,7 +367,8 @@ fn a_refusal_that_lasts_costs_no_more_looks_than_any_other_wait() {
     own.because[0].hard = SENT + secs(172_800);
     *node_mut(&mut snapshot) = cordoned(node(), &own);
     view_mut(&mut snapshot).pods = Ok(vec![pod("web-1")]);
-    let attempts = Attempts { count: 9, last_at: snapshot.now, refused: Some("webhook denied it".to_owned()) };
+    let attempts =
+        Attempts { count: 9, last_at: snapshot.now, refused: Some("webhook denied it".to_owned()) };
     snapshot.memory.evictions.insert(uid("uid-web-1"), attempts);
     assert_eq!(at(&decide(&snapshot, &act())), look(snapshot.now, SENT, Some(HEARTBEAT)));
 }
@@ -356,7 +410,8 @@ fn each_hook_is_answered_at_its_own_deadline() {
     view_mut(&mut snapshot).pods = Ok(vec![pod("web-1")]);
     // The departure as a whole has no later deadline than its earliest: both are answered then.
     let decision = decide(&snapshot, &act());
-    let answered = decision.answers.iter().filter(|answer| matches!(answer.next, Next::Answer { .. })).count();
+    let answered =
+        decision.answers.iter().filter(|answer| matches!(answer.next, Next::Answer { .. })).count();
     assert_eq!(answered, 1, "{:?}", decision.answers);
     assert_eq!(decision.answers[1].message, "message-2");
     assert!(matches!(decision.answers[1].next, Next::Answer { .. }));
@@ -381,12 +436,37 @@ fn a_person_can_force_or_hold() {
         ("force: anything else", ordered(FORCE, "true", after(60)), act(), false),
         // Sent at 09:30, the longest drain ends at 10:30.
         ("overdue", ordered("x", "", after(3_600)), force.clone(), true),
-        ("hold until 10:35Z, one second before", ordered(HOLD_UNTIL, "10:35Z", after(3_899)), force.clone(), false),
+        (
+            "hold until 10:35Z, one second before",
+            ordered(HOLD_UNTIL, "10:35Z", after(3_899)),
+            force.clone(),
+            false,
+        ),
         ("hold until 10:35Z, at", ordered(HOLD_UNTIL, "10:35Z", after(3_900)), force.clone(), true),
-        ("hold until a date", ordered(HOLD_UNTIL, "2026-11-22T10:35:00Z", after(3_899)), force.clone(), false),
-        ("hold until a date, at", ordered(HOLD_UNTIL, "2026-11-22T10:35:00Z", after(3_900)), force.clone(), true),
-        ("hold until before the soft deadline", ordered(HOLD_UNTIL, "09:31Z", after(3_599)), force.clone(), false),
-        ("hold until before midnight, yesterday", ordered(HOLD_UNTIL, "23:00Z", after(3_600)), force.clone(), true),
+        (
+            "hold until a date",
+            ordered(HOLD_UNTIL, "2026-11-22T10:35:00Z", after(3_899)),
+            force.clone(),
+            false,
+        ),
+        (
+            "hold until a date, at",
+            ordered(HOLD_UNTIL, "2026-11-22T10:35:00Z", after(3_900)),
+            force.clone(),
+            true,
+        ),
+        (
+            "hold until before the soft deadline",
+            ordered(HOLD_UNTIL, "09:31Z", after(3_599)),
+            force.clone(),
+            false,
+        ),
+        (
+            "hold until before midnight, yesterday",
+            ordered(HOLD_UNTIL, "23:00Z", after(3_600)),
+            force.clone(),
+            true,
+        ),
         ("hold until nonsense", ordered(HOLD_UNTIL, "25:00Z", after(3_600)), force.clone(), true),
         ("hold until without a zone", ordered(HOLD_UNTIL, "10:35", after(3_600)), force, true),
     ];
@@ -411,7 +491,12 @@ fn a_drain_that_stands_still_says_so_now_and_then() {
         ("one millisecond before it counts as blocked", since - millis(1), None, false),
         ("at", since, None, true),
         ("told just now", since, Some(since), false),
-        ("one millisecond before the next time", since + BLOCKED_REPORT_EVERY - millis(1), Some(since), false),
+        (
+            "one millisecond before the next time",
+            since + BLOCKED_REPORT_EVERY - millis(1),
+            Some(since),
+            false,
+        ),
         ("the next time", since + BLOCKED_REPORT_EVERY, Some(since), true),
     ];
     for (name, now, told, tells) in rows {
@@ -436,8 +521,16 @@ fn a_young_instance_is_given_time_to_register_and_an_old_one_has_lost_its_node()
     let young = secs(30);
     let rows = [
         ("young", launched(young, after(60)), None),
-        ("young, one millisecond before the wait ends", launched(young, after(120) - millis(1)), None),
-        ("young, the wait is over", launched(young, after(120)), Some("no node registered within 2 min")),
+        (
+            "young, one millisecond before the wait ends",
+            launched(young, after(120) - millis(1)),
+            None,
+        ),
+        (
+            "young, the wait is over",
+            launched(young, after(120)),
+            Some("no node registered within 2 min"),
+        ),
         ("old by one millisecond less", launched(REGISTERS_WITHIN - millis(1), after(60)), None),
         ("old", launched(REGISTERS_WITHIN, after(60)), Some("its node is gone already")),
     ];
@@ -483,10 +576,19 @@ fn an_api_server_that_is_away_keeps_the_hook_to_its_last_moment() {
     snapshot.now = after(1_000);
     check("away", &snapshot, &act(), (&[], &usual(snapshot.now)));
     snapshot.now = after(1_200);
-    check("the hook is kept", &snapshot, &act(), (&["heartbeat of hook ebbtide-terminate"], &usual(snapshot.now)));
+    check(
+        "the hook is kept",
+        &snapshot,
+        &act(),
+        (&["heartbeat of hook ebbtide-terminate"], &usual(snapshot.now)),
+    );
     snapshot.aws.target_groups = Ok(vec![web(healthy(1..=3))]);
     let decision = decide(&snapshot, &act());
-    assert!(steps(&decision).contains(&DEREGISTER.to_owned()), "AWS's half goes on: {:?}", steps(&decision));
+    assert!(
+        steps(&decision).contains(&DEREGISTER.to_owned()),
+        "AWS's half goes on: {:?}",
+        steps(&decision)
+    );
     snapshot.now = SENT + GLOBAL - ANSWER_MARGIN;
     let decision = decide(&snapshot, &act());
     assert_eq!(why(&decision), "the hook's deadline, with cluster prod unreachable to the end");
@@ -553,14 +655,22 @@ fn perform(snapshot: &mut Snapshot, decision: &Decision) {
             Step::Deregister(call) => {
                 for group in snapshot.aws.target_groups.iter_mut().flatten() {
                     for target in group.targets.iter_mut().filter(|target| {
-                        call.change.targets.iter().any(|out| out.id == target.id && out.port == target.port)
+                        call.change
+                            .targets
+                            .iter()
+                            .any(|out| out.id == target.id && out.port == target.port)
                     }) {
                         target.state = TargetState::Draining;
                     }
                 }
             }
             Step::Evict(removal) => {
-                for pod in view_mut(snapshot).pods.iter_mut().flatten().filter(|pod| pod.uid == removal.uid) {
+                for pod in view_mut(snapshot)
+                    .pods
+                    .iter_mut()
+                    .flatten()
+                    .filter(|pod| pod.uid == removal.uid)
+                {
                     pod.deletion = deleted(now + secs(2));
                 }
             }
@@ -603,7 +713,11 @@ fn a_departure_from_its_signal_to_its_answer() {
         match &decision.answers[0].next {
             Next::ComeBack { at } => pass(&mut snapshot, *at, out_at),
             end => {
-                told.push(format!("{:>3} s  {}", snapshot.now.since(SENT).as_secs(), answer(&decision, snapshot.now)));
+                told.push(format!(
+                    "{:>3} s  {}",
+                    snapshot.now.since(SENT).as_secs(),
+                    answer(&decision, snapshot.now)
+                ));
                 assert!(matches!(end, Next::Answer { .. }), "{end:?}");
                 break;
             }
@@ -628,6 +742,8 @@ fn a_pod_is_named_by_namespace_name_and_uid() {
     let mut snapshot = departing();
     view_mut(&mut snapshot).pods = Ok(vec![Pod { labels: labels(&[]), ..pod("web-1") }]);
     let decision = decide(&snapshot, &act());
-    let [Step::Evict(removal)] = decision.steps.as_slice() else { panic!("one eviction: {:?}", decision.steps) };
+    let [Step::Evict(removal)] = decision.steps.as_slice() else {
+        panic!("one eviction: {:?}", decision.steps)
+    };
     assert_eq!((&removal.pod, &removal.uid), (&key("shop/web-1"), &uid("uid-web-1")));
 }

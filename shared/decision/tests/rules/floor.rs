@@ -45,17 +45,33 @@ fn script() -> impl Strategy<Value = Script> {
     let leaves = vec((0_u8..40, option::of(600_u16..7_200)), 1..9);
     let noise = vec(any::<u8>(), 0..96);
     (leaves, 0_usize..4, vec(0_u8..80, 0..6), 0_u8..=100, noise).prop_map(
-        |(leaves, stay, come, floor_percent, noise)| Script { leaves, stay, come, floor_percent, noise },
+        |(leaves, stay, come, floor_percent, noise)| Script {
+            leaves,
+            stay,
+            come,
+            floor_percent,
+            noise,
+        },
     )
 }
 
 /// What a process is about to do.
 #[derive(Clone, Debug)]
 enum Deed {
-    Write { at: usize, record: Departure },
+    Write {
+        at: usize,
+        record: Departure,
+    },
     /// The call, and the record that is refreshed with it.
-    Call { at: usize, read_at: usize, lands: usize, record: Departure },
-    Land { at: usize },
+    Call {
+        at: usize,
+        read_at: usize,
+        lands: usize,
+        record: Departure,
+    },
+    Land {
+        at: usize,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -86,9 +102,14 @@ fn time(step: usize) -> Timestamp {
 }
 
 /// Runs the script and returns the world after each step's effects.
-fn run(script: &Script, policy: &Policy, mut check: impl FnMut(usize, &World) -> Result<(), String>) -> Result<World, String> {
+fn run(
+    script: &Script,
+    policy: &Policy,
+    mut check: impl FnMut(usize, &World) -> Result<(), String>,
+) -> Result<World, String> {
     let leaving = script.leaves.len();
-    let mut world = World { living: vec![(1..=leaving + script.stay).collect()], ..World::default() };
+    let mut world =
+        World { living: vec![(1..=leaving + script.stay).collect()], ..World::default() };
     for step in 0..STEPS {
         let mut living = world.now().clone();
         let came = script.come.iter().enumerate().filter(|(_, at)| usize::from(**at) == step);
@@ -134,11 +155,19 @@ fn effects(world: &mut World, number: usize, step: usize) {
 }
 
 /// One turn of one process.
-fn turn(world: &mut World, script: &Script, policy: &Policy, (number, step, hard): (usize, usize, Option<u16>)) -> Option<Deed> {
+fn turn(
+    world: &mut World,
+    script: &Script,
+    policy: &Policy,
+    (number, step, hard): (usize, usize, Option<u16>),
+) -> Option<Deed> {
     let at = step + world.draw(script, SLOW_TURN_MAX);
     let me = instance(number);
     let Some(own) = world.records.get(&me).cloned() else {
-        let because = hard.map(|hard| Contributor { hard: after(u64::from(hard)), ..record(number).because.remove(0) });
+        let because = hard.map(|hard| Contributor {
+            hard: after(u64::from(hard)),
+            ..record(number).because.remove(0)
+        });
         let begun = Departure {
             since: time(step),
             ranked_at: time(step),
@@ -159,7 +188,9 @@ fn turn(world: &mut World, script: &Script, policy: &Policy, (number, step, hard
         hard: own.hard(),
         records: Records::Known(&world.records),
     };
-    let Standing::Registered { may: May::Now, .. } = standing(&group, &order, policy) else { return None };
+    let Standing::Registered { may: May::Now, .. } = standing(&group, &order, policy) else {
+        return None;
+    };
     let claim = withdrawn(Departure { withdrawn: Vec::new(), ..own.clone() }, "web", time(step));
     if own.withdrawn.is_empty() {
         return Some(Deed::Write { at, record: claim });

@@ -1,8 +1,8 @@
 //! The verdict on one pod: one row a rule, both sides of each limit.
 
 use crate::world::{
-    GLOBAL, SENT, act, after, budget, cordoned, daemon, deleted, key, labels, millis, node, owner, pod, policy,
-    record, secs, service, sibling, uid, view,
+    GLOBAL, SENT, act, after, budget, cordoned, daemon, deleted, key, labels, millis, node, owner,
+    pod, policy, record, secs, service, sibling, uid, view,
 };
 use decision::budget::NodeOrder;
 use decision::judge::{Bench, Path, judge};
@@ -86,13 +86,22 @@ fn unread() -> Unread {
 #[test]
 fn an_ordinary_pod_is_evicted() {
     stage().check("a pod of a ReplicaSet", pod("web-1"), &Verdict::Evict);
-    stage().check("a pod without a controller", Pod { owner: None, ..pod("web-1") }, &Verdict::Evict);
+    stage().check(
+        "a pod without a controller",
+        Pod { owner: None, ..pod("web-1") },
+        &Verdict::Evict,
+    );
 }
 
 // ---- Stays ---------------------------------------------------------------------------------------
 
 fn tolerates(key: Option<&str>, effect: Option<&str>) -> Toleration {
-    Toleration { key: key.map(str::to_owned), exists: true, value: None, effect: effect.map(str::to_owned) }
+    Toleration {
+        key: key.map(str::to_owned),
+        exists: true,
+        value: None,
+        effect: effect.map(str::to_owned),
+    }
 }
 
 fn equals(key: &str, value: Option<&str>) -> Toleration {
@@ -114,7 +123,11 @@ fn what_ends_with_the_node_or_would_come_straight_back_stays() {
         ("of a DaemonSet", owned("DaemonSet"), Some(Stays::DaemonSet)),
         ("of a StatefulSet", owned("StatefulSet"), None),
         ("tolerates everything", with(vec![tolerates(None, None)]), Some(Stays::WouldComeBack)),
-        ("tolerates every NoSchedule", with(vec![tolerates(None, Some("NoSchedule"))]), Some(Stays::WouldComeBack)),
+        (
+            "tolerates every NoSchedule",
+            with(vec![tolerates(None, Some("NoSchedule"))]),
+            Some(Stays::WouldComeBack),
+        ),
         ("tolerates every NoExecute only", with(vec![tolerates(None, Some("NoExecute"))]), None),
         ("tolerates only the cordon", with(vec![tolerates(Some(CORDON), None)]), None),
         ("tolerates only our taint", with(vec![tolerates(Some(OURS), None)]), None),
@@ -128,7 +141,11 @@ fn what_ends_with_the_node_or_would_come_straight_back_stays() {
             with(vec![equals(CORDON, None), equals(OURS, Some(""))]),
             Some(Stays::WouldComeBack),
         ),
-        ("tolerates another value of ours", with(vec![equals(CORDON, None), equals(OURS, Some("no"))]), None),
+        (
+            "tolerates another value of ours",
+            with(vec![equals(CORDON, None), equals(OURS, Some("no"))]),
+            None,
+        ),
         (
             "tolerates everything without a controller to bring it back",
             Pod { owner: None, ..with(vec![tolerates(None, None)]) },
@@ -144,7 +161,8 @@ fn what_ends_with_the_node_or_would_come_straight_back_stays() {
 fn a_pod_that_stays_is_not_waited_for() {
     let pods = [daemon("agent-1"), pod("web-1")];
     let judged = stage().judge(&pods);
-    let waited: Vec<_> = judged.iter().map(|one| (one.pod.key.name.as_str(), one.is_waited_for())).collect();
+    let waited: Vec<_> =
+        judged.iter().map(|one| (one.pod.key.name.as_str(), one.is_waited_for())).collect();
     assert_eq!(waited, [("agent-1", false), ("web-1", true)]);
 }
 
@@ -228,7 +246,11 @@ fn a_deadline_comes_before_every_courtesy() {
     late.view.services = Err(unread());
     let annotations = labels(&[("karpenter.sh/do-not-disrupt", "true")]);
     let protected = Pod { annotations, ..pod("web-1") };
-    late.check("budget, protection, unread", protected, &Verdict::Force(secs(5), Forced::HardDeadline(hard)));
+    late.check(
+        "budget, protection, unread",
+        protected,
+        &Verdict::Force(secs(5), Forced::HardDeadline(hard)),
+    );
 }
 
 #[test]
@@ -300,13 +322,29 @@ fn a_pod_that_serves_what_arrives_here_is_held_until_the_load_balancers_are_sett
     let serving = Verdict::Hold(now + millis(1), Held::Serving);
     let rows = [
         ("still in", path(Some(&[30_080]), registered(floor())), held(Held::StillRegistered)),
-        ("being taken out", path(Some(&[30_080]), registered(May::Now)), held(Held::StillRegistered)),
-        ("the last living target stays for good", path(Some(&[30_080]), registered(May::LastLiving)), Verdict::Evict),
-        ("one millisecond before it is settled", path(Some(&[30_080]), leaving(now + millis(1))), serving),
+        (
+            "being taken out",
+            path(Some(&[30_080]), registered(May::Now)),
+            held(Held::StillRegistered),
+        ),
+        (
+            "the last living target stays for good",
+            path(Some(&[30_080]), registered(May::LastLiving)),
+            Verdict::Evict,
+        ),
+        (
+            "one millisecond before it is settled",
+            path(Some(&[30_080]), leaving(now + millis(1))),
+            serving,
+        ),
         ("settled", path(Some(&[30_080]), leaving(now)), Verdict::Evict),
         ("out", path(Some(&[30_080]), Standing::Clear), Verdict::Evict),
         ("another port", path(Some(&[30_443]), registered(floor())), Verdict::Evict),
-        ("ports no longer known", path(None, leaving(after(90))), Verdict::Hold(after(90), Held::Serving)),
+        (
+            "ports no longer known",
+            path(None, leaving(after(90))),
+            Verdict::Hold(after(90), Held::Serving),
+        ),
     ];
     for (name, path, expected) in rows {
         let mut local = Stage { paths: Ok(vec![path]), ..stage() };
@@ -328,7 +366,8 @@ fn a_pod_that_serves_what_arrives_here_is_held_until_the_load_balancers_are_sett
 
 #[test]
 fn the_latest_of_several_groups_holds_a_pod() {
-    let paths = vec![path(Some(&[30_080]), leaving(after(70))), path(Some(&[30_080]), leaving(after(90)))];
+    let paths =
+        vec![path(Some(&[30_080]), leaving(after(70))), path(Some(&[30_080]), leaving(after(90)))];
     let mut local = Stage { paths: Ok(paths), ..stage() };
     local.view.services = Ok(vec![service("web", Local, &[])]);
     local.check("two groups", pod("web-1"), &Verdict::Hold(after(90), Held::Serving));
@@ -351,7 +390,11 @@ fn what_could_not_be_read_is_not_taken_for_nothing() {
     let mut blind = Stage { paths: Err(unread()), ..stage() };
     blind.view.services = Ok(vec![service("web", Local, &[])]);
     blind.check("target groups, behind Local", pod("web-1"), &why());
-    blind.check("target groups, on a host port", Pod { host_ports: vec![80], ..pod("api-1") }, &why());
+    blind.check(
+        "target groups, on a host port",
+        Pod { host_ports: vec![80], ..pod("api-1") },
+        &why(),
+    );
     blind.check("target groups, served by kube-proxy", pod("api-1"), &Verdict::Evict);
 }
 
@@ -365,12 +408,14 @@ fn jobs_leave_first_and_critical_pods_last() {
     let low = Pod { priority: -1, ..pod("low-1") };
     let pods = [critical.clone(), almost, pod("web-1"), low, job];
     let judged = stage().judge(&pods);
-    let order: Vec<_> = judged.iter().map(|one| (one.pod.key.name.as_str(), one.verdict.clone())).collect();
+    let order: Vec<_> =
+        judged.iter().map(|one| (one.pod.key.name.as_str(), one.verdict.clone())).collect();
     let evict = |name| (name, Verdict::Evict);
     let last = ("dns-1", held(Held::AfterOthers));
     assert_eq!(order, [evict("report-1"), evict("low-1"), evict("web-1"), evict("almost-1"), last]);
 
-    let mut gone = pods.map(|pod| Pod { deletion: deleted(after(50)), containers_stopped: true, ..pod });
+    let mut gone =
+        pods.map(|pod| Pod { deletion: deleted(after(50)), containers_stopped: true, ..pod });
     gone[0] = critical;
     let judged = stage().judge(&gone);
     assert_eq!(judged.last().map(|one| &one.verdict), Some(&Verdict::Evict), "the others are gone");
@@ -380,15 +425,21 @@ fn jobs_leave_first_and_critical_pods_last() {
 
 #[test]
 fn a_pod_whose_sibling_finds_no_room_is_held_while_the_implicit_hold_lasts() {
-    let pending = || Sibling { node: None, ready: false, unschedulable: true, ..sibling("web-9", 1) };
+    let pending =
+        || Sibling { node: None, ready: false, unschedulable: true, ..sibling("web-9", 1) };
     let with = |other: Sibling, now: Timestamp| {
         let mut stage = Stage { now, ..stage() };
-        stage.view.siblings = Ok(vec![sibling("web-1", 1), sibling("web-2", 2), sibling("web-3", 3), other]);
+        stage.view.siblings =
+            Ok(vec![sibling("web-1", 1), sibling("web-2", 2), sibling("web-3", 3), other]);
         stage
     };
     let no_room = held(Held::NoRoom(key("shop/web-9")));
     with(pending(), after(60)).check("no room", pod("web-1"), &no_room);
-    with(pending(), after(300) - millis(1)).check("one millisecond before the hold ends", pod("web-1"), &no_room);
+    with(pending(), after(300) - millis(1)).check(
+        "one millisecond before the hold ends",
+        pod("web-1"),
+        &no_room,
+    );
     with(pending(), after(300)).check("the hold has ended", pod("web-1"), &Verdict::Evict);
     let leaving = Sibling { leaving: true, ..pending() };
     with(leaving, after(60)).check("that one leaves itself", pod("web-1"), &Verdict::Evict);
@@ -400,7 +451,8 @@ fn a_pod_whose_sibling_finds_no_room_is_held_while_the_implicit_hold_lasts() {
 fn a_refused_eviction_is_not_tried_again_at_once() {
     let now = after(60);
     let refused = |age, refused: Option<&str>| {
-        let attempts = Attempts { count: 3, last_at: now - age, refused: refused.map(str::to_owned) };
+        let attempts =
+            Attempts { count: 3, last_at: now - age, refused: refused.map(str::to_owned) };
         let mut memory = Memory::default();
         memory.evictions.insert(uid("uid-web-1"), attempts);
         Stage { memory, ..stage() }

@@ -1,8 +1,9 @@
 //! What is worth reading next.
 
 use crate::world::{
-    absent, act, after, arn, asg, cordoned, departing, deleted, ec2, facts_mut, healthy, id, labels, node, node_mut,
-    peer, pod, policy, record, signalled, signalled_in, signalled_out, target, view_mut, web, withdrawn,
+    absent, act, after, arn, asg, cordoned, deleted, departing, ec2, facts_mut, healthy, id,
+    labels, node, node_mut, peer, pod, policy, record, signalled, signalled_in, signalled_out,
+    target, view_mut, web, withdrawn,
 };
 use decision::looks::{self, ClusterLook};
 use decision::policy::Policy;
@@ -37,7 +38,8 @@ fn a_cluster_is_named_by_the_hook_then_the_tags_then_the_configuration() {
     check_cluster("nothing", &untagged(), &act(), &ClusterLook::Unnamed);
 
     let mut by_group = untagged();
-    let tags = labels(&[("ebbtide.dev/managed", "true"), ("kubernetes.io/cluster/by-group", "owned")]);
+    let tags =
+        labels(&[("ebbtide.dev/managed", "true"), ("kubernetes.io/cluster/by-group", "owned")]);
     by_group.aws.group = Ok(Some(Asg { tags, ..asg() }));
     check_cluster("the group's tag", &by_group, &act(), &ask("by-group"));
 
@@ -59,7 +61,12 @@ fn an_instance_that_could_not_be_read_may_still_belong_to_a_cluster() {
 #[test]
 fn what_goes_into_the_warm_pool_needs_no_cluster() {
     check_cluster("launching", &signalled(Launching, WarmPoolIn), &act(), &ClusterLook::No);
-    check_cluster("terminating", &signalled(Terminating, WarmPoolIn), &act(), &ClusterLook::Ask(id("prod")));
+    check_cluster(
+        "terminating",
+        &signalled(Terminating, WarmPoolIn),
+        &act(),
+        &ClusterLook::Ask(id("prod")),
+    );
 }
 
 /// Which reads a snapshot asks for beyond the node.
@@ -99,11 +106,19 @@ fn a_turn_reads_no_more_than_it_can_use() {
         (
             "only one that ends",
             "act",
-            |snapshot| view_mut(snapshot).pods = Ok(vec![Pod { deletion: deleted(after(80)), ..pod("web-1") }]),
+            |snapshot| {
+                view_mut(snapshot).pods =
+                    Ok(vec![Pod { deletion: deleted(after(80)), ..pod("web-1") }])
+            },
             "groups peers pods",
         ),
         ("its target leaves now", "act", registered, "groups peers volumes"),
-        ("observed, everything", "observe", |snapshot| *snapshot = signalled_out(), "groups peers pods volumes"),
+        (
+            "observed, everything",
+            "observe",
+            |snapshot| *snapshot = signalled_out(),
+            "groups peers pods volumes",
+        ),
     ];
     for (name, mode, change, expected) in rows {
         let policy = policy(&[("MODE", *mode), ("TARGET_GROUPS", arn("web").as_str())]);
@@ -141,12 +156,18 @@ fn groups_are_the_asgs_and_the_named_ones() {
     let target_groups = vec![arn("attached"), arn("named")];
     snapshot.aws.group = Ok(Some(Asg { target_groups, ..asg() }));
     let found: Vec<_> = looks::target_groups(&snapshot, &policy).into_iter().collect();
-    let expected = [(arn("attached"), RegistrationOwner::Asg), (arn("named"), RegistrationOwner::Asg)];
+    let expected =
+        [(arn("attached"), RegistrationOwner::Asg), (arn("named"), RegistrationOwner::Asg)];
     assert_eq!(found, expected, "attached counts more than named: the ASG puts it back");
 
     for cluster in [absent(), ClusterView::Unnamed, crate::world::unreachable()] {
         snapshot.cluster = cluster;
-        assert_eq!(looks::target_groups(&snapshot, &policy).len(), 2, "without a node, too: {:?}", snapshot.cluster);
+        assert_eq!(
+            looks::target_groups(&snapshot, &policy).len(),
+            2,
+            "without a node, too: {:?}",
+            snapshot.cluster
+        );
     }
     snapshot.cluster = ClusterView::NotAsked;
     assert_eq!(looks::target_groups(&snapshot, &policy).len(), 0);
@@ -156,6 +177,7 @@ fn groups_are_the_asgs_and_the_named_ones() {
 fn a_target_that_drains_lets_the_pods_be_read() {
     let policy = policy(&[("TARGET_GROUPS", arn("web").as_str())]);
     let mut snapshot = departing();
-    snapshot.aws.target_groups = Ok(vec![web(vec![target(1, TargetState::Draining), target(2, TargetState::Healthy)])]);
+    snapshot.aws.target_groups =
+        Ok(vec![web(vec![target(1, TargetState::Draining), target(2, TargetState::Healthy)])]);
     assert_eq!(reads(&mut snapshot, &policy), "groups peers pods volumes");
 }

@@ -27,8 +27,14 @@ fn receives(heartbeat: u64) -> (u32, Duration) {
 fn the_looks_of_a_whole_action_stay_far_below_the_receives_that_the_queue_allows() {
     for heartbeat in (120..=7_200).step_by(10) {
         let (receives, longest) = receives(heartbeat);
-        assert!(receives < 650 && 650 < RECEIVES_MAX - 200, "heartbeat {heartbeat} s: {receives} receives");
-        assert!(longest < secs(heartbeat) / 2, "heartbeat {heartbeat} s: {longest:?} between two looks");
+        assert!(
+            receives < 650 && 650 < RECEIVES_MAX - 200,
+            "heartbeat {heartbeat} s: {receives} receives"
+        );
+        assert!(
+            longest < secs(heartbeat) / 2,
+            "heartbeat {heartbeat} s: {longest:?} between two looks"
+        );
     }
 }
 
@@ -40,12 +46,17 @@ fn each_pace_lasts_until_its_age_and_no_longer() {
         assert_eq!(look(before, SENT, None), before + *every, "one millisecond before {until:?}");
         assert_eq!(look(SENT + *until, SENT, None), SENT + *until + next, "at {until:?}");
     }
-    assert_eq!(look(SENT, after(60), None), SENT + LOOK_EVERY[0].1, "a signal from the future is new");
+    assert_eq!(
+        look(SENT, after(60), None),
+        SENT + LOOK_EVERY[0].1,
+        "a signal from the future is new"
+    );
 }
 
 #[test]
 fn paces_only_grow() {
-    let every: Vec<Duration> = LOOK_EVERY.iter().map(|(_, every)| *every).chain([LOOK_EVERY_LATER]).collect();
+    let every: Vec<Duration> =
+        LOOK_EVERY.iter().map(|(_, every)| *every).chain([LOOK_EVERY_LATER]).collect();
     assert!(every.is_sorted(), "{every:?}");
 }
 

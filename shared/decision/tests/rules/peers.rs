@@ -2,9 +2,9 @@
 //! first of the painful reports. What only the wire can show is tested there.
 
 use crate::world::{
-    GLOBAL, HEARTBEAT, SENT, absent, act, after, answer, cordoned, deleted, departing, ec2, hook_mut, id, instance,
-    node, node_mut, patch, patched, pod, policy, proven, record, secs, signalled, signalled_in, signalled_out, steps,
-    token, uid, unreachable, view_mut, why, written,
+    GLOBAL, HEARTBEAT, SENT, absent, act, after, answer, cordoned, deleted, departing, ec2,
+    hook_mut, id, instance, node, node_mut, patch, patched, pod, policy, proven, record, secs,
+    signalled, signalled_in, signalled_out, steps, token, uid, unreachable, view_mut, why, written,
 };
 use decision::annotation::{Departure, EXCLUDE};
 use decision::decide::decide;
@@ -69,7 +69,10 @@ fn defect_e_several_messages_about_one_instance_are_one_departure_and_all_end_wi
     again.message = "message-2".to_owned();
     snapshot.signals.push(again);
     let decision = decided(&snapshot);
-    assert!(decision.answers.iter().all(|answer| matches!(answer.next, Next::Answer { .. })), "{decision:?}");
+    assert!(
+        decision.answers.iter().all(|answer| matches!(answer.next, Next::Answer { .. })),
+        "{decision:?}"
+    );
 
     view_mut(&mut snapshot).pods = Ok(vec![pod("web-1")]);
     assert_eq!(steps(&decided(&snapshot)), ["evict shop/web-1"], "and its steps are made once");
@@ -83,7 +86,8 @@ fn defect_g_a_node_name_that_was_used_before_is_told_by_its_instance_boot_and_ui
     let patch = patch(&decision);
     assert_eq!((&patch.uid, patch.resource_version.as_str()), (&uid("node-uid-1"), "4711"));
     assert_eq!(written(patch).instance, instance(1), "the other instance's record is not ours");
-    let evicts = decision.steps.iter().any(|step| matches!(step, Step::Evict(_) | Step::Delete { .. }));
+    let evicts =
+        decision.steps.iter().any(|step| matches!(step, Step::Evict(_) | Step::Delete { .. }));
     assert!(!evicts, "nothing else happens on the strength of it");
 }
 
@@ -145,7 +149,9 @@ fn report_07_a_grace_of_three_hours_is_kept_alive_by_heartbeats() {
             (beaten_at, beats) = (snapshot.now, beats + 1);
             snapshot.memory.hooks.insert(token(1).fingerprint(), HookState::Active(beaten_at));
         }
-        let Next::ComeBack { at } = decision.answers[0].next else { panic!("not yet: {decision:?}") };
+        let Next::ComeBack { at } = decision.answers[0].next else {
+            panic!("not yet: {decision:?}")
+        };
         snapshot.now = at;
     }
     assert!((2..20).contains(&beats), "often enough and no more: {beats}");
@@ -166,7 +172,10 @@ fn report_09_a_launch_that_is_terminated_at_once_is_not_dropped() {
     let mut snapshot = signalled_out();
     snapshot.cluster = absent();
     snapshot.aws.instance = Ok(Some(Instance { launched_at: Some(SENT - secs(20)), ..ec2() }));
-    assert!(matches!(decided(&snapshot).answers[0].next, Next::ComeBack { .. }), "its node may still register");
+    assert!(
+        matches!(decided(&snapshot).answers[0].next, Next::ComeBack { .. }),
+        "its node may still register"
+    );
 }
 
 #[test]
@@ -178,7 +187,11 @@ fn report_10_the_longest_drain_ends_nothing_in_silence() {
     assert!(!is_answered(&decision));
     assert!(steps(&decision).contains(&"Event DrainBlocked".to_owned()), "{:?}", steps(&decision));
     let forced = decide(&snapshot, &policy(&[("AT_LONGEST_DRAIN", "force")]));
-    assert!(steps(&forced).contains(&"delete shop/web-1 with grace 30 s".to_owned()), "{:?}", steps(&forced));
+    assert!(
+        steps(&forced).contains(&"delete shop/web-1 with grace 30 s".to_owned()),
+        "{:?}",
+        steps(&forced)
+    );
 }
 
 #[test]
@@ -197,7 +210,8 @@ fn report_11_an_outage_of_the_api_server_abandons_nobody() {
 #[test]
 fn report_12_an_eviction_that_timed_out_is_tried_again() {
     let mut snapshot = with_pods(vec![pod("web-1")]);
-    let attempts = Attempts { count: 1, last_at: snapshot.now, refused: Some("timed out".to_owned()) };
+    let attempts =
+        Attempts { count: 1, last_at: snapshot.now, refused: Some("timed out".to_owned()) };
     snapshot.memory.evictions.insert(uid("uid-web-1"), attempts);
     snapshot.memory.blocked_reported_at = Some(snapshot.now);
     assert_eq!(steps(&decided(&snapshot)), [""; 0]);
@@ -220,7 +234,9 @@ fn report_14_no_wait_outlasts_the_hook() {
     for seconds in [60, 600, 3_600, 7_000, 7_180] {
         let mut snapshot = with_pods(vec![pod("web-1")]);
         snapshot.now = after(seconds);
-        let Next::ComeBack { at } = decided(&snapshot).answers[0].next else { panic!("a pod is left") };
+        let Next::ComeBack { at } = decided(&snapshot).answers[0].next else {
+            panic!("a pod is left")
+        };
         assert!(at <= SENT + GLOBAL - ANSWER_MARGIN, "after {seconds} s: {at}");
     }
 }
@@ -229,7 +245,9 @@ fn report_14_no_wait_outlasts_the_hook() {
 fn report_24_a_pod_of_the_same_name_is_told_by_its_uid() {
     let snapshot = with_pods(vec![Pod { uid: uid("uid-of-now"), ..pod("db-0") }]);
     let decision = decided(&snapshot);
-    let [Step::Evict(removal)] = decision.steps.as_slice() else { panic!("one eviction: {:?}", decision.steps) };
+    let [Step::Evict(removal)] = decision.steps.as_slice() else {
+        panic!("one eviction: {:?}", decision.steps)
+    };
     assert_eq!(removal.uid, uid("uid-of-now"));
 }
 

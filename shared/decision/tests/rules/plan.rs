@@ -1,8 +1,8 @@
 //! One plan for a batch: one call a group, one answer an action, waves in their order.
 
 use crate::world::{
-    act, after, arn, cordoned, departing, healthy, hook_mut, instance, node, node_mut, peer, pod, record, secs,
-    signalled_in, target_id, token, view_mut, web, withdrawn,
+    act, after, arn, cordoned, departing, healthy, hook_mut, instance, node, node_mut, peer, pod,
+    record, secs, signalled_in, target_id, token, view_mut, web, withdrawn,
 };
 use decision::annotation::Departure;
 use decision::decide::decide;
@@ -22,12 +22,15 @@ fn leaving(number: usize, read_at: Timestamp) -> Snapshot {
     let own = withdrawn(record(number), "web", after(59));
     *node_mut(&mut snapshot) = cordoned(node(), &own);
     let view = view_mut(&mut snapshot);
-    view.peers = Ok((1..=4).map(|other| peer(&record(other))).map(|mut peer| {
-        if peer.instance == own.instance {
-            peer.annotation = own.text();
-        }
-        peer
-    }).collect());
+    view.peers = Ok((1..=4)
+        .map(|other| peer(&record(other)))
+        .map(|mut peer| {
+            if peer.instance == own.instance {
+                peer.annotation = own.text();
+            }
+            peer
+        })
+        .collect());
     view.pods = Ok(vec![pod(&format!("web-{number}"))]);
     let group = decision::snapshot::aws::TargetGroup { read_at, ..web(healthy(1..=9)) };
     snapshot.aws.target_groups = Ok(vec![group]);
@@ -35,7 +38,8 @@ fn leaving(number: usize, read_at: Timestamp) -> Snapshot {
 }
 
 fn plan(snapshots: &[Snapshot]) -> Plan {
-    let decisions: Vec<Decision> = snapshots.iter().map(|snapshot| decide(snapshot, &act())).collect();
+    let decisions: Vec<Decision> =
+        snapshots.iter().map(|snapshot| decide(snapshot, &act())).collect();
     join(&decisions)
 }
 
@@ -63,7 +67,8 @@ fn groups_are_called_one_by_one_in_the_order_of_their_arns() {
     if let Ok(groups) = &mut snapshot.aws.target_groups {
         groups.push(api);
     }
-    let groups: Vec<_> = plan(&[snapshot]).deregister.into_iter().map(|call| call.what.change.group).collect();
+    let groups: Vec<_> =
+        plan(&[snapshot]).deregister.into_iter().map(|call| call.what.change.group).collect();
     assert_eq!(groups, [arn("api"), arn("web")]);
 }
 
@@ -83,7 +88,8 @@ fn an_action_is_answered_once_however_many_messages_speak_of_it() {
     *node_mut(&mut snapshot) = cordoned(node(), &Departure { because, ..record(1) });
 
     let plan = plan(&[snapshot]);
-    let answers: Vec<_> = plan.answers.iter().map(|answer| (answer.messages.clone(), answer.result)).collect();
+    let answers: Vec<_> =
+        plan.answers.iter().map(|answer| (answer.messages.clone(), answer.result)).collect();
     let both = vec!["message-1".to_owned(), "message-2".to_owned()];
     let third = vec!["message-3".to_owned()];
     assert_eq!(answers, [(both, HookResult::Continue), (third, HookResult::Continue)]);
@@ -137,8 +143,14 @@ fn what_comes_back_or_is_finished_is_no_answer() {
 fn registrations_of_one_group_are_one_call() {
     let register = |number: usize| Decision {
         instance: instance(number),
-        steps: vec![Step::Register(TargetChange { group: arn("web"), targets: vec![target_id(&instance(number))] })],
-        answers: vec![Answer { message: format!("message-{number}"), next: Next::ComeBack { at: after(60) + secs(1) } }],
+        steps: vec![Step::Register(TargetChange {
+            group: arn("web"),
+            targets: vec![target_id(&instance(number))],
+        })],
+        answers: vec![Answer {
+            message: format!("message-{number}"),
+            next: Next::ComeBack { at: after(60) + secs(1) },
+        }],
         ..decide(&signalled_in(), &act())
     };
     let plan = join(&[register(1), register(2)]);

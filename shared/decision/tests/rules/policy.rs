@@ -3,7 +3,8 @@
 use crate::world::{act, id, policy, secs};
 use decision::id::ClusterName;
 use decision::policy::{
-    AtLongestDrain, LaunchDeadline, Mode, Overrides, PausedHooks, Policy, ProtectedPods, SETTINGS, SettingError, Span,
+    AtLongestDrain, LaunchDeadline, Mode, Overrides, PausedHooks, Policy, ProtectedPods, SETTINGS,
+    SettingError, Span,
 };
 use proptest::{prop_assert_eq, proptest};
 use std::time::Duration;
@@ -24,10 +25,19 @@ struct Row {
 const SPANS: Row = Row {
     variable: "",
     good: &["0s", "90s", "5m", "48h", "172800s", " 5m ", "5 m"],
-    bad: &[("5", SPAN), ("1.5h", SPAN), ("-1s", SPAN), ("49h", SPAN), ("172801s", SPAN), ("m", SPAN), ("5d", SPAN)],
+    bad: &[
+        ("5", SPAN),
+        ("1.5h", SPAN),
+        ("-1s", SPAN),
+        ("49h", SPAN),
+        ("172801s", SPAN),
+        ("m", SPAN),
+        ("5d", SPAN),
+    ],
 };
 
-const ARN: &str = "arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/web/0123456789abcdef";
+const ARN: &str =
+    "arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/web/0123456789abcdef";
 
 const ROWS: &[Row] = &[
     Row {
@@ -50,7 +60,11 @@ const ROWS: &[Row] = &[
         good: &["drain", "drain,launch"],
         bad: &[("drain hook", "names of lifecycle hooks, comma-separated")],
     },
-    Row { variable: "CLUSTER", good: &["prod"], bad: &[("prod cluster", "the name of an EKS cluster")] },
+    Row {
+        variable: "CLUSTER",
+        good: &["prod"],
+        bad: &[("prod cluster", "the name of an EKS cluster")],
+    },
     Row {
         variable: "TARGET_GROUPS",
         good: &[ARN],
@@ -59,7 +73,11 @@ const ROWS: &[Row] = &[
     Row {
         variable: "WITHDRAW_FLOOR",
         good: &["0", "50", "100", "50%"],
-        bad: &[("101", "percent, 0 to 100"), ("-1", "percent, 0 to 100"), ("half", "percent, 0 to 100")],
+        bad: &[
+            ("101", "percent, 0 to 100"),
+            ("-1", "percent, 0 to 100"),
+            ("half", "percent, 0 to 100"),
+        ],
     },
     Row { variable: "WITHDRAW_HOLD", ..SPANS },
     Row { variable: "SETTLE_APPLICATION", ..SPANS },
@@ -70,7 +88,11 @@ const ROWS: &[Row] = &[
         good: &["go-on", "force"],
         bad: &[("goon", "go-on or force")],
     },
-    Row { variable: "PROTECTED_PODS", good: &["honour", "evict"], bad: &[("honor", "honour or evict")] },
+    Row {
+        variable: "PROTECTED_PODS",
+        good: &["honour", "evict"],
+        bad: &[("honor", "honour or evict")],
+    },
     Row { variable: "IMPLICIT_HOLD", ..SPANS },
     Row { variable: "REGISTRATION_WAIT", ..SPANS },
     Row { variable: "LONGEST_LAUNCH", ..SPANS },
@@ -89,8 +111,12 @@ fn check_row(row: &Row) {
     }
     for (text, expected) in row.bad {
         let wanted = format!("{}: `{text}`, expected {expected}", row.variable);
-        let errors: Vec<String> =
-            parse(row.variable, text).err().into_iter().flatten().map(|error| error.to_string()).collect();
+        let errors: Vec<String> = parse(row.variable, text)
+            .err()
+            .into_iter()
+            .flatten()
+            .map(|error| error.to_string())
+            .collect();
         assert_eq!(errors, [wanted]);
     }
 }
@@ -108,7 +134,12 @@ fn each_setting_has_a_row_here_and_a_default_that_parses() {
     let known: Vec<&str> = SETTINGS.iter().map(|setting| setting.variable).collect();
     assert_eq!(tested, known);
     for setting in SETTINGS {
-        assert_eq!((setting.apply)(&mut Policy::default(), setting.default), Ok(()), "{}", setting.variable);
+        assert_eq!(
+            (setting.apply)(&mut Policy::default(), setting.default),
+            Ok(()),
+            "{}",
+            setting.variable
+        );
     }
 }
 
@@ -118,13 +149,20 @@ fn the_defaults_are_what_the_table_says() {
     assert_eq!(policy, Policy::default());
     assert_eq!(policy.mode, Mode::Observe, "a first deployment changes nothing");
     assert_eq!(policy.paused_hooks, PausedHooks::Leave);
-    assert!(policy.asgs.is_empty() && policy.target_groups.is_empty() && policy.startup_taints.is_empty());
+    assert!(
+        policy.asgs.is_empty()
+            && policy.target_groups.is_empty()
+            && policy.startup_taints.is_empty()
+    );
     let hooks: Vec<&str> = policy.hooks.iter().map(decision::id::HookName::as_str).collect();
     assert_eq!(hooks, ["ebbtide-launch", "ebbtide-terminate"]);
     assert_eq!(policy.cluster, None);
     assert_eq!((policy.floor_percent, policy.withdraw_hold), (50, secs(300)));
     assert_eq!((policy.settle_application, policy.settle_network), (secs(30), secs(120)));
-    assert_eq!((policy.longest_drain, policy.at_longest_drain), (secs(3_600), AtLongestDrain::GoOn));
+    assert_eq!(
+        (policy.longest_drain, policy.at_longest_drain),
+        (secs(3_600), AtLongestDrain::GoOn)
+    );
     assert_eq!((policy.protected_pods, policy.implicit_hold), (ProtectedPods::Honour, secs(300)));
     assert_eq!((policy.registration_wait, policy.longest_launch), (secs(120), secs(900)));
     assert_eq!(policy.launch_deadline, LaunchDeadline::Abandon);
@@ -200,18 +238,22 @@ fn a_hooks_metadata_overrides_what_it_names() {
         (
             "an unknown key",
             r#"{"ebbtide":{"modus":"act"}}"#,
-            Mistakes(&["modus: `\"act\"`, expected one of mode, cluster, target_groups, withdraw_floor, \
+            Mistakes(&[
+                "modus: `\"act\"`, expected one of mode, cluster, target_groups, withdraw_floor, \
                         withdraw_hold, settle_application, settle_network, longest_drain, at_longest_drain, \
                         protected_pods, implicit_hold, registration_wait, longest_launch, launch_deadline, \
-                        startup_taints"]),
+                        startup_taints",
+            ]),
         ),
         (
             "what a hook may not say",
             r#"{"ebbtide":{"asgs":"workers"}}"#,
-            Mistakes(&["asgs: `\"workers\"`, expected one of mode, cluster, target_groups, withdraw_floor, \
+            Mistakes(&[
+                "asgs: `\"workers\"`, expected one of mode, cluster, target_groups, withdraw_floor, \
                         withdraw_hold, settle_application, settle_network, longest_drain, at_longest_drain, \
                         protected_pods, implicit_hold, registration_wait, longest_launch, launch_deadline, \
-                        startup_taints"]),
+                        startup_taints",
+            ]),
         ),
         (
             "a bad value",
@@ -262,7 +304,15 @@ fn a_pause_is_for_everything_and_no_hook_undoes_it() {
 
 #[test]
 fn a_span_is_told_in_its_largest_whole_unit() {
-    let rows = [(0, "0s"), (59, "59s"), (60, "1m"), (90, "90s"), (3_599, "3599s"), (3_600, "1h"), (172_800, "48h")];
+    let rows = [
+        (0, "0s"),
+        (59, "59s"),
+        (60, "1m"),
+        (90, "90s"),
+        (3_599, "3599s"),
+        (3_600, "1h"),
+        (172_800, "48h"),
+    ];
     for (seconds, text) in rows {
         assert_eq!(Span(secs(seconds)).to_string(), text);
     }

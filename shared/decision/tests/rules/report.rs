@@ -1,9 +1,9 @@
 //! What is said to somebody who was woken: what is held, why, what happens if nobody acts, what to type.
 
 use crate::world::{
-    GLOBAL, SENT, absent, act, after, budget, cordoned, daemon, deleted, departing, ec2, facts_mut, healthy, key,
-    labels, node, node_mut, peer, pod, policy, record, secs, service, sibling, signalled_in, signalled_out, target,
-    token, uid, unreachable, view_mut, web, withdrawn,
+    GLOBAL, SENT, absent, act, after, budget, cordoned, daemon, deleted, departing, ec2, facts_mut,
+    healthy, key, labels, node, node_mut, peer, pod, policy, record, secs, service, sibling,
+    signalled_in, signalled_out, target, token, uid, unreachable, view_mut, web, withdrawn,
 };
 use decision::decide::decide;
 use decision::policy::Policy;
@@ -44,7 +44,8 @@ fn blocked() -> Snapshot {
     view.pods = Ok(vec![pod("checkout-x2x8q"), daemon("agent-1"), daemon("cni-1")]);
     view.budgets = Ok(vec![budget("checkout", 0)]);
     view.siblings = Ok(vec![sibling("checkout-x2x8q", 1), sibling("checkout-aaaaa", 2), pending]);
-    let refused = Some("Cannot evict pod as it would violate the pod's disruption budget.".to_owned());
+    let refused =
+        Some("Cannot evict pod as it would violate the pod's disruption budget.".to_owned());
     let attempts = Attempts { count: 31, last_at: after(630), refused };
     snapshot.memory.evictions.insert(uid("uid-checkout-x2x8q"), attempts);
     snapshot
@@ -55,7 +56,8 @@ fn a_drain_that_goes_its_way() {
     let mut snapshot = departing();
     let ending = Pod { deletion: deleted(after(80)), ..pod("api-1") };
     let local = service("web", TrafficPolicy::Local, &[]);
-    snapshot.aws.target_groups = Ok(vec![web([target(1, TargetState::Draining)].into_iter().chain(healthy([2])).collect())]);
+    snapshot.aws.target_groups =
+        Ok(vec![web([target(1, TargetState::Draining)].into_iter().chain(healthy([2])).collect())]);
     let own = withdrawn(record(1), "web", after(50));
     *node_mut(&mut snapshot) = cordoned(node(), &own);
     let view = view_mut(&mut snapshot);
@@ -75,7 +77,8 @@ fn blocked_by_a_budget_that_is_zero_because_a_sibling_is_sick() {
     if let Ok(siblings) = &mut view_mut(&mut snapshot).siblings {
         let sick = siblings.last_mut().expect("three");
         sick.unschedulable = false;
-        sick.trouble = Some("CrashLoopBackOff: back-off 5m0s restarting failed container".to_owned());
+        sick.trouble =
+            Some("CrashLoopBackOff: back-off 5m0s restarting failed container".to_owned());
     }
     insta::assert_snapshot!(page(&snapshot, &act()));
 }
@@ -83,9 +86,11 @@ fn blocked_by_a_budget_that_is_zero_because_a_sibling_is_sick() {
 #[test]
 fn blocked_by_a_budget_that_allows_none_even_with_all_its_pods() {
     let mut snapshot = blocked();
-    view_mut(&mut snapshot).siblings = Ok(vec![sibling("checkout-x2x8q", 1), sibling("checkout-aaaaa", 2)]);
+    view_mut(&mut snapshot).siblings =
+        Ok(vec![sibling("checkout-x2x8q", 1), sibling("checkout-aaaaa", 2)]);
     let rule = "maxUnavailable 0".to_owned();
-    view_mut(&mut snapshot).budgets = Ok(vec![Budget { rule, healthy: 2, ..budget("checkout", 0) }]);
+    view_mut(&mut snapshot).budgets =
+        Ok(vec![Budget { rule, healthy: 2, ..budget("checkout", 0) }]);
     insta::assert_snapshot!(page(&snapshot, &policy(&[("AT_LONGEST_DRAIN", "force")])));
 }
 
@@ -113,7 +118,10 @@ fn held_by_the_implicit_budget() {
     snapshot.now = after(120);
     let view = view_mut(&mut snapshot);
     view.pods = Ok(vec![pod("checkout-x2x8q")]);
-    view.siblings = Ok(vec![sibling("checkout-x2x8q", 1), Sibling { ready: false, ..sibling("checkout-9zt5k", 2) }]);
+    view.siblings = Ok(vec![
+        sibling("checkout-x2x8q", 1),
+        Sibling { ready: false, ..sibling("checkout-9zt5k", 2) },
+    ]);
     facts_mut(&mut snapshot).global = secs(3_600);
     insta::assert_snapshot!(page(&snapshot, &act()));
 }
@@ -121,7 +129,8 @@ fn held_by_the_implicit_budget() {
 #[test]
 fn many_blocked_pods() {
     let mut snapshot = blocked();
-    view_mut(&mut snapshot).pods = Ok((0..9).map(|number| pod(&format!("checkout-{number}"))).collect());
+    view_mut(&mut snapshot).pods =
+        Ok((0..9).map(|number| pod(&format!("checkout-{number}"))).collect());
     insta::assert_snapshot!(page(&snapshot, &act()));
 }
 
@@ -130,7 +139,8 @@ fn empty_and_settling() {
     let mut snapshot = eleven_minutes();
     snapshot.now = after(200);
     snapshot.memory.hooks.clear();
-    snapshot.aws.target_groups = Ok(vec![web([target(1, TargetState::Draining)].into_iter().chain(healthy([2])).collect())]);
+    snapshot.aws.target_groups =
+        Ok(vec![web([target(1, TargetState::Draining)].into_iter().chain(healthy([2])).collect())]);
     view_mut(&mut snapshot).pods = Ok(vec![daemon("agent-1")]);
     insta::assert_snapshot!(page(&snapshot, &act()));
 }

@@ -1,12 +1,15 @@
 //! Who may leave a target group now: the floor's arithmetic, the order, its limits, and when what left is settled.
 
 use crate::world::{
-    SENT, after, arn, healthy, id, instance, millis, policy, record, secs, target, target_id, web, withdrawn,
+    SENT, after, arn, healthy, id, instance, millis, policy, record, secs, target, target_id, web,
+    withdrawn,
 };
 use decision::annotation::{Contributor, Departure};
 use decision::id::InstanceId;
 use decision::limits::{CLAIM_SETTLES, ORDER_SETTLES, WITHDRAW_MARGIN};
-use decision::snapshot::aws::TargetState::{Draining, Healthy, Initial, Unavailable, Unhealthy, Unused};
+use decision::snapshot::aws::TargetState::{
+    Draining, Healthy, Initial, Unavailable, Unhealthy, Unused,
+};
 use decision::snapshot::aws::{Balancer, RegistrationOwner, TargetGroup, TargetState};
 use decision::time::Timestamp;
 use decision::withdraw::{May, Order, Records, Standing, Wait, standing};
@@ -28,9 +31,18 @@ fn order<'a>(me: &'a InstanceId, now: Timestamp, records: Records<'a>) -> Order<
     Order { now, me, since: SENT, begun: SENT, hard: None, records }
 }
 
-fn stand(group: &TargetGroup, me: usize, records: &BTreeMap<InstanceId, Departure>, floor: &str) -> Standing {
+fn stand(
+    group: &TargetGroup,
+    me: usize,
+    records: &BTreeMap<InstanceId, Departure>,
+    floor: &str,
+) -> Standing {
     let me = instance(me);
-    standing(group, &order(&me, after(NOW), Records::Known(records)), &policy(&[("WITHDRAW_FLOOR", floor)]))
+    standing(
+        group,
+        &order(&me, after(NOW), Records::Known(records)),
+        &policy(&[("WITHDRAW_FLOOR", floor)]),
+    )
 }
 
 fn may(standing: Standing) -> May {
@@ -41,11 +53,18 @@ fn may(standing: Standing) -> May {
 }
 
 /// The numbers of those that may leave now, of the departing ones.
-fn leavers(group: &TargetGroup, records: &BTreeMap<InstanceId, Departure>, floor: &str) -> Vec<usize> {
+fn leavers(
+    group: &TargetGroup,
+    records: &BTreeMap<InstanceId, Departure>,
+    floor: &str,
+) -> Vec<usize> {
     (1..=10)
         .filter(|number| records.contains_key(&instance(*number)))
         .filter(|number| {
-            matches!(stand(group, *number, records, floor), Standing::Registered { may: May::Now, .. })
+            matches!(
+                stand(group, *number, records, floor),
+                Standing::Registered { may: May::Now, .. }
+            )
         })
         .collect()
 }
@@ -94,11 +113,24 @@ fn the_most_urgent_leaves_first_and_then_the_smaller_id() {
     };
     let group = web(healthy(1..=4));
     let rows = [
-        ("the same deadline", vec![urgent(1, 7_200), urgent(2, 7_200), urgent(3, 7_200), urgent(4, 7_200)], [1, 2]),
-        ("the last is urgent", vec![urgent(1, 7_200), urgent(2, 7_200), urgent(3, 7_200), urgent(4, 7_199)], [1, 4]),
+        (
+            "the same deadline",
+            vec![urgent(1, 7_200), urgent(2, 7_200), urgent(3, 7_200), urgent(4, 7_200)],
+            [1, 2],
+        ),
+        (
+            "the last is urgent",
+            vec![urgent(1, 7_200), urgent(2, 7_200), urgent(3, 7_200), urgent(4, 7_199)],
+            [1, 4],
+        ),
         (
             "no deadline comes last",
-            vec![Departure { because: Vec::new(), ..record(1) }, urgent(2, 9_999), urgent(3, 7_200), urgent(4, 7_200)],
+            vec![
+                Departure { because: Vec::new(), ..record(1) },
+                urgent(2, 9_999),
+                urgent(3, 7_200),
+                urgent(4, 7_200),
+            ],
             [3, 4],
         ),
     ];
@@ -135,8 +167,16 @@ fn who_wrote_down_that_it_leaves_counts_as_gone() {
         ("nobody", vec![record(1), record(2), record(3)], vec![1, 2]),
         ("the last one did", vec![record(1), record(2), claim(3)], vec![1, 3]),
         ("the last two did", vec![record(1), claim(2), claim(3)], vec![2, 3]),
-        ("one that came later does not hold up those who did", vec![record(1), claim(2), claim(3)], vec![2, 3]),
-        ("too many at once: none, until all have seen it", vec![claim(1), claim(2), claim(3)], vec![]),
+        (
+            "one that came later does not hold up those who did",
+            vec![record(1), claim(2), claim(3)],
+            vec![2, 3],
+        ),
+        (
+            "too many at once: none, until all have seen it",
+            vec![claim(1), claim(2), claim(3)],
+            vec![],
+        ),
         ("the latest does not know yet who is before it", vec![old(1), old(2), claim(3)], vec![1]),
         ("all have seen it: the order decides", vec![old(1), old(2), old(3)], vec![1, 2]),
         ("one whose target is out of this group", vec![record(1), record(2), claim(9)], vec![1]),
@@ -156,7 +196,8 @@ fn the_floor_counts_those_that_left_for_as_long_as_their_nodes_are_there() {
     // Of four, two left. Whether their targets drain for minutes or were gone at once, two must stay.
     let claim = |number| withdrawn(record(number), "web", after(30));
     let listed = records([claim(1), claim(2), record(3), record(4)]);
-    let draining: Vec<_> = [target(1, Draining), target(2, Draining)].into_iter().chain(healthy(3..=4)).collect();
+    let draining: Vec<_> =
+        [target(1, Draining), target(2, Draining)].into_iter().chain(healthy(3..=4)).collect();
     assert_eq!(leavers(&web(draining), &listed, "50"), [0; 0], "draining");
     assert_eq!(leavers(&web(healthy(3..=4)), &listed, "50"), [0; 0], "gone from the group");
     // Two replacements came: four live of six, three must stay.
@@ -175,7 +216,12 @@ fn at_the_last_moment_the_floor_is_one() {
         ("long before", after(299), None, vec![1, 2]),
         ("one millisecond before the longest hold", after(300) - millis(1), None, vec![1, 2]),
         ("at the longest hold", after(300), None, vec![1, 2, 3]),
-        ("one millisecond before the deadline's last moment", after(NOW) - millis(1), Some(hard_at), vec![1, 2]),
+        (
+            "one millisecond before the deadline's last moment",
+            after(NOW) - millis(1),
+            Some(hard_at),
+            vec![1, 2],
+        ),
         ("at the deadline's last moment", after(NOW), Some(hard_at), vec![1, 2, 3]),
     ];
     let listed = departing(1..=4);
@@ -184,7 +230,10 @@ fn at_the_last_moment_the_floor_is_one() {
             .filter(|number| {
                 let me = instance(*number);
                 let order = Order { hard, ..order(&me, now, Records::Known(&listed)) };
-                matches!(standing(&group, &order, &policy(&[])), Standing::Registered { may: May::Now, .. })
+                matches!(
+                    standing(&group, &order, &policy(&[])),
+                    Standing::Registered { may: May::Now, .. }
+                )
             })
             .collect();
         assert_eq!(leave, expected, "{name}");
@@ -199,7 +248,8 @@ fn the_wait_for_the_floor_counts_from_our_record_and_not_from_an_old_signal() {
     let listed = departing(1..=4);
     let me = instance(4);
     // The signal waited an hour in the queue; the record is a minute old.
-    let order = Order { since: SENT - secs(3_600), ..order(&me, after(NOW), Records::Known(&listed)) };
+    let order =
+        Order { since: SENT - secs(3_600), ..order(&me, after(NOW), Records::Known(&listed)) };
     let held = standing(&web(healthy(1..=4)), &order, &policy(&[]));
     assert_eq!(may(held), May::Later { at: after(300), why: Wait::Floor { living: 4, keep: 2 } });
 }
@@ -208,14 +258,26 @@ fn the_wait_for_the_floor_counts_from_our_record_and_not_from_an_old_signal() {
 fn a_target_that_the_group_does_not_count_on_may_leave_at_once() {
     let rows = [
         ("unhealthy, another is healthy", vec![target(1, Unhealthy), target(2, Healthy)], May::Now),
-        ("not yet checked, another is healthy", vec![target(1, Initial), target(2, Healthy)], May::Now),
-        ("unhealthy, another's checks are off", vec![target(1, Unhealthy), target(2, Unavailable)], May::Now),
+        (
+            "not yet checked, another is healthy",
+            vec![target(1, Initial), target(2, Healthy)],
+            May::Now,
+        ),
+        (
+            "unhealthy, another's checks are off",
+            vec![target(1, Unhealthy), target(2, Unavailable)],
+            May::Now,
+        ),
         (
             "none is healthy: a load balancer sends to all",
             vec![target(1, Unhealthy)],
             May::Later { at: after(300), why: Wait::Floor { living: 1, keep: 1 } },
         ),
-        ("none is healthy, and another is registered", vec![target(1, Unhealthy), target(2, Initial)], May::Now),
+        (
+            "none is healthy, and another is registered",
+            vec![target(1, Unhealthy), target(2, Initial)],
+            May::Now,
+        ),
         (
             "none is healthy, and the other only drains",
             vec![target(1, Unhealthy), target(2, Draining)],
@@ -244,30 +306,47 @@ fn without_a_record_nobody_leaves_before_the_last_moment_and_the_greatest_id_sta
     let policy = policy(&[]);
     let group = web(healthy(1..=3));
     let rows = [
-        ("one millisecond before", 1, after(300) - millis(1), May::Later { at: after(300), why: Wait::Unlisted }),
+        (
+            "one millisecond before",
+            1,
+            after(300) - millis(1),
+            May::Later { at: after(300), why: Wait::Unlisted },
+        ),
         ("at the last moment", 1, after(300), May::Now),
         ("the greatest id", 3, after(300), May::LastLiving),
     ];
     for (name, number, now, expected) in rows {
         let me = instance(number);
-        assert_eq!(may(standing(&group, &order(&me, now, Records::NoNode), &policy)), expected, "{name}");
+        assert_eq!(
+            may(standing(&group, &order(&me, now, Records::NoNode), &policy)),
+            expected,
+            "{name}"
+        );
     }
 }
 
 #[test]
 fn all_ports_of_an_instance_leave_and_only_those_that_are_in() {
     let mut targets = healthy([1, 2, 3]);
-    targets.push(decision::snapshot::aws::Target { port: 30_443, zone: Some("all".to_owned()), ..target(1, Healthy) });
-    targets.push(decision::snapshot::aws::Target { port: 30_999, ..target(1, Draining) });
-    targets.push(decision::snapshot::aws::Target { port: 30_998, ..target(1, Unused) });
-    let Standing::Registered { targets, .. } = stand(&web(targets), 1, &departing([1]), "50") else {
-        panic!("two ports are in");
-    };
-    let both = [target_id(&instance(1)), decision::step::TargetId {
+    targets.push(decision::snapshot::aws::Target {
         port: 30_443,
         zone: Some("all".to_owned()),
-        ..target_id(&instance(1))
-    }];
+        ..target(1, Healthy)
+    });
+    targets.push(decision::snapshot::aws::Target { port: 30_999, ..target(1, Draining) });
+    targets.push(decision::snapshot::aws::Target { port: 30_998, ..target(1, Unused) });
+    let Standing::Registered { targets, .. } = stand(&web(targets), 1, &departing([1]), "50")
+    else {
+        panic!("two ports are in");
+    };
+    let both = [
+        target_id(&instance(1)),
+        decision::step::TargetId {
+            port: 30_443,
+            zone: Some("all".to_owned()),
+            ..target_id(&instance(1))
+        },
+    ];
     assert_eq!(targets, both);
 }
 
@@ -303,22 +382,87 @@ fn what_left_is_settled_after_the_load_balancers_lag_and_drained_after_the_delay
     let rows = [
         Left { name: "was never in", ..LEFT },
         Left { name: "the ASG's, delay 300: it waited before the hook", owner: Asg, ..LEFT },
-        Left { name: "the ASG's, delay 0: a moment before the hook", owner: Asg, delay: 0, expected: Some((30, 30)), ..LEFT },
+        Left {
+            name: "the ASG's, delay 0: a moment before the hook",
+            owner: Asg,
+            delay: 0,
+            expected: Some((30, 30)),
+            ..LEFT
+        },
         Left { name: "the ASG's, delay 0, settled", owner: Asg, delay: 0, now: 30, ..LEFT },
-        Left { name: "the ASG's behind an NLB, delay 0", owner: Asg, balancer: Network, delay: 0, expected: Some((120, 120)), ..LEFT },
-        Left { name: "the ASG's behind an NLB, delay 60", owner: Asg, balancer: Network, delay: 60, expected: Some((60, 60)), ..LEFT },
-        Left { name: "the ASG's, still draining", owner: Asg, mine: Some(Draining), expected: Some((30, 300)), ..LEFT },
-        Left { name: "recorded, draining", mine: Some(Draining), recorded: Some(5), expected: Some((35, 305)), ..LEFT },
-        Left { name: "recorded, draining, settled long ago", mine: Some(Draining), recorded: Some(5), now: 200, expected: Some((35, 305)), ..LEFT },
-        Left { name: "recorded, delay 0, gone from the group", delay: 0, recorded: Some(5), expected: Some((35, 35)), ..LEFT },
-        Left { name: "recorded, gone, one second before it is settled", recorded: Some(5), now: 34, expected: Some((35, 35)), ..LEFT },
+        Left {
+            name: "the ASG's behind an NLB, delay 0",
+            owner: Asg,
+            balancer: Network,
+            delay: 0,
+            expected: Some((120, 120)),
+            ..LEFT
+        },
+        Left {
+            name: "the ASG's behind an NLB, delay 60",
+            owner: Asg,
+            balancer: Network,
+            delay: 60,
+            expected: Some((60, 60)),
+            ..LEFT
+        },
+        Left {
+            name: "the ASG's, still draining",
+            owner: Asg,
+            mine: Some(Draining),
+            expected: Some((30, 300)),
+            ..LEFT
+        },
+        Left {
+            name: "recorded, draining",
+            mine: Some(Draining),
+            recorded: Some(5),
+            expected: Some((35, 305)),
+            ..LEFT
+        },
+        Left {
+            name: "recorded, draining, settled long ago",
+            mine: Some(Draining),
+            recorded: Some(5),
+            now: 200,
+            expected: Some((35, 305)),
+            ..LEFT
+        },
+        Left {
+            name: "recorded, delay 0, gone from the group",
+            delay: 0,
+            recorded: Some(5),
+            expected: Some((35, 35)),
+            ..LEFT
+        },
+        Left {
+            name: "recorded, gone, one second before it is settled",
+            recorded: Some(5),
+            now: 34,
+            expected: Some((35, 35)),
+            ..LEFT
+        },
         Left { name: "recorded, gone, settled", recorded: Some(5), now: 35, ..LEFT },
-        Left { name: "recorded behind an NLB: the settle time outlasts a short delay", balancer: Network, delay: 30, mine: Some(Draining), recorded: Some(5), expected: Some((125, 125)), ..LEFT },
-        Left { name: "drained by somebody else", mine: Some(Draining), expected: Some((30, 300)), ..LEFT },
+        Left {
+            name: "recorded behind an NLB: the settle time outlasts a short delay",
+            balancer: Network,
+            delay: 30,
+            mine: Some(Draining),
+            recorded: Some(5),
+            expected: Some((125, 125)),
+            ..LEFT
+        },
+        Left {
+            name: "drained by somebody else",
+            mine: Some(Draining),
+            expected: Some((30, 300)),
+            ..LEFT
+        },
         Left { name: "unused carries no traffic", mine: Some(Unused), ..LEFT },
     ];
     for row in rows {
-        let targets = row.mine.map(|state| target(1, state)).into_iter().chain(healthy([2])).collect();
+        let targets =
+            row.mine.map(|state| target(1, state)).into_iter().chain(healthy([2])).collect();
         let group = TargetGroup {
             owner: row.owner,
             balancer: row.balancer,
@@ -330,10 +474,10 @@ fn what_left_is_settled_after_the_load_balancers_lag_and_drained_after_the_delay
             None => record(1),
         };
         let (me, listed) = (instance(1), records([own]));
-        let found = standing(&group, &order(&me, after(row.now), Records::Known(&listed)), &policy(&[]));
-        let expected = row.expected.map_or(Standing::Clear, |(settled, drained)| Standing::Leaving {
-            settled: after(settled),
-            drained: after(drained),
+        let found =
+            standing(&group, &order(&me, after(row.now), Records::Known(&listed)), &policy(&[]));
+        let expected = row.expected.map_or(Standing::Clear, |(settled, drained)| {
+            Standing::Leaving { settled: after(settled), drained: after(drained) }
         });
         assert_eq!(found, expected, "{}", row.name);
     }

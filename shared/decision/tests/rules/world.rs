@@ -6,12 +6,12 @@ use decision::id::{HookToken, InstanceId, PodKey, TargetGroupArn, Uid};
 use decision::policy::Policy;
 use decision::signal::{HookRoute, HookSignal, Signal, SignalKind, Transition};
 use decision::snapshot::aws::{
-    Asg, AwsView, Balancer, Hook, Instance, InstanceState, LifecycleState, Membership, RegistrationOwner, Target,
-    TargetGroup, TargetState,
+    Asg, AwsView, Balancer, Hook, Instance, InstanceState, LifecycleState, Membership,
+    RegistrationOwner, Target, TargetGroup, TargetState,
 };
 use decision::snapshot::cluster::{
-    Budget, ClusterView, Deletion, Endpoint, Node, NodeLookup, NodeView, Owner, Peer, Phase, Pod, Selector, Service,
-    Sibling, Taint, TrafficPolicy,
+    Budget, ClusterView, Deletion, Endpoint, Node, NodeLookup, NodeView, Owner, Peer, Phase, Pod,
+    Selector, Service, Sibling, Taint, TrafficPolicy,
 };
 use decision::snapshot::{HookState, Memory, Seen, Snapshot};
 use decision::step::{NodePatch, Step, TargetId};
@@ -60,7 +60,9 @@ pub(crate) fn token(number: usize) -> HookToken {
 }
 
 pub(crate) fn arn(name: &str) -> TargetGroupArn {
-    id(&format!("arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/{name}/0123456789abcdef"))
+    id(&format!(
+        "arn:aws:elasticloadbalancing:eu-central-1:111122223333:targetgroup/{name}/0123456789abcdef"
+    ))
 }
 
 pub(crate) fn key(text: &str) -> PodKey {
@@ -157,7 +159,10 @@ pub(crate) fn signalled(transition: Transition, route: HookRoute) -> Snapshot {
         instance: instance(1),
         signals: vec![seen(transition, route)],
         aws: AwsView {
-            membership: Ok(Some(Membership { asg: id("workers"), state: state_of(transition, route) })),
+            membership: Ok(Some(Membership {
+                asg: id("workers"),
+                state: state_of(transition, route),
+            })),
             group: Ok(Some(asg())),
             instance: Ok(Some(ec2())),
             target_groups: Ok(Vec::new()),
@@ -301,7 +306,8 @@ pub(crate) fn withdrawn(mut record: Departure, group: &str, at: Timestamp) -> De
 }
 
 pub(crate) fn peer(record: &Departure) -> Peer {
-    let number = usize::from_str_radix(&record.instance.as_str()[2..], 16).expect("a test's instance");
+    let number =
+        usize::from_str_radix(&record.instance.as_str()[2..], 16).expect("a test's instance");
     Peer { instance: record.instance.clone(), node: node_name(number), annotation: record.text() }
 }
 
@@ -414,7 +420,10 @@ pub(crate) fn service(app: &str, policy: TrafficPolicy, ready: &[(&str, usize)])
         node_ports: vec![30_080],
         ready: ready
             .iter()
-            .map(|(name, on)| Endpoint { pod: uid(&format!("uid-{name}")), node: Some(node_name(*on)) })
+            .map(|(name, on)| Endpoint {
+                pod: uid(&format!("uid-{name}")),
+                node: Some(node_name(*on)),
+            })
             .collect(),
     }
 }
@@ -484,6 +493,9 @@ pub(crate) fn patch(decision: &Decision) -> &NodePatch {
 /// The record that the PATCH writes.
 #[track_caller]
 pub(crate) fn written(patch: &NodePatch) -> Departure {
-    let text = patch.annotations.iter().find_map(|(key, value)| value.clone().filter(|_| key == DEPARTURE));
+    let text = patch
+        .annotations
+        .iter()
+        .find_map(|(key, value)| value.clone().filter(|_| key == DEPARTURE));
     Departure::parse(&text.expect("the PATCH writes a record")).expect("the record parses")
 }
