@@ -1,4 +1,5 @@
-//! What a decision costs: one about a full node, and a plan of ten of them. A slice has seconds; these take microseconds.
+//! What a decision costs: one about a full node, and a plan of ten of them. A slice has seconds, most of them for calls,
+//! so a decision must not count beside one.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use decision::annotation::{Contributor, DEPARTURE, Departure, TAINT, VERSION};
@@ -219,7 +220,7 @@ fn bench(criterion: &mut Criterion) {
     let full = snapshot(1);
     assert!(!decide(&full, &policy).steps.is_empty(), "a drain has steps");
     criterion.bench_function("decide, 110 pods", |bencher| {
-        bencher.iter(|| decide(black_box(&full), &policy))
+        bencher.iter(|| decide(black_box(&full), &policy));
     });
     let ten: Vec<_> = (1..=10).map(|number| decide(&snapshot(number), &policy)).collect();
     criterion

@@ -14,9 +14,10 @@ use crate::record::{Fate, Ledger};
 use crate::turn::{Turn, turn};
 use cloud::sqs::Hide;
 use decision::decision::{Decision, Next};
+use decision::id::{ClusterName, InstanceId, NodeName};
 use decision::limits::HIDE_MAX;
 use decision::time::Timestamp;
-use futures_util::future::select_all;
+use futures_util::future::{FutureExt as _, select_all};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -89,7 +90,7 @@ struct Slice<'a> {
     failed: BTreeSet<String>,
     unreadable: Vec<Unreadable>,
     /// The last decision about each instance.
-    decisions: BTreeMap<decision::id::InstanceId, Decision>,
+    decisions: BTreeMap<InstanceId, Decision>,
     ledger: Ledger,
 }
 
@@ -259,11 +260,7 @@ impl<'a> Slice<'a> {
 
     /// Waits for what is due soon, or until something happens to a pod that is waited for. False when nothing is due
     /// within the time that the slice has.
-    async fn wait(
-        &self,
-        clusters: &BTreeMap<decision::id::InstanceId, decision::id::ClusterName>,
-        until: Timestamp,
-    ) -> bool {
+    async fn wait(&self, clusters: &BTreeMap<InstanceId, ClusterName>, until: Timestamp) -> bool {
         let now = self.app.clock.now();
         let Some(next) = self.open.iter().map(|arrived| self.due_at(arrived, now)).min() else {
             return false;
@@ -272,29 +269,20 @@ impl<'a> Slice<'a> {
             return false;
         }
         let wake = next.max(now + TURN_GAP);
-        let mut events: Vec<_> =
-            vec![Box::pin(async move { self.app.clock.sleep_until(wake).await })
-                as std::pin::Pin<Box<dyn Future<Output = ()> + '_>>];
-        for decision in self.decisions.values() {
-            if let (Some(node), Some(cluster)) =
-                (decision.report.watches(), clusters.get(&decision.instance))
-            {
-                events.push(Box::pin(self.pods_changed(cluster.clone(), node, wake)));
-            }
-        }
-        let ((), _, _) = select_all(events).await;
+        let watched = self.decisions.values().filter_map(|decision| {
+            Some((clusters.get(&decision.instance)?, decision.report.watches()?))
+        });
+        let timer = self.app.clock.sleep_until(wake).boxed_local();
+        let events =
+            watched.map(|(cluster, node)| self.pods_changed(cluster, node, wake).boxed_local());
+        let ((), _, _) = select_all(events.chain([timer])).await;
         self.app.clock.sleep_until(now + TURN_GAP).await;
         true
     }
 
     /// Ends when a pod of the node changes; not before `wake` if it can't be watched.
-    async fn pods_changed(
-        &self,
-        cluster: decision::id::ClusterName,
-        node: decision::id::NodeName,
-        wake: Timestamp,
-    ) {
-        let Ok(Some(client)) = self.app.client(&cluster, wake).await else {
+    async fn pods_changed(&self, cluster: &ClusterName, node: NodeName, wake: Timestamp) {
+        let Ok(Some(client)) = self.app.client(cluster, wake).await else {
             return self.app.clock.sleep_until(wake).await;
         };
         let left = self.app.clock.now().until(wake);

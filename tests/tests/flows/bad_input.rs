@@ -97,6 +97,11 @@ fn panics(snapshot: &Snapshot, policy: &Policy) -> Decision {
 async fn a_panic_about_one_instance_comes_back_once_then_its_hook_is_answered() {
     let past = Flow::without_fronts()
         .deciding(panics)
+        .with(|scenario| {
+            // One process, and nobody else's message about the same instance.
+            scenario.hooks.retain(|hook| hook.ours);
+            scenario.concurrency_max = 1;
+        })
         .at(0, |_, place| {
             CURSED.with_borrow_mut(|cursed| *cursed = (place.machines[0].instance.clone(), 0));
         })

@@ -1,13 +1,17 @@
 //! Processes that are killed: nothing is lost, and it costs about twenty seconds.
 
 use crate::flow::{Flow, SECOND};
-use crate::past::Past;
+use crate::past::{Past, TERMINATE};
 use sandbox::world::Millis;
 
 /// The first departure with its first invocation killed at this wait.
 async fn killed_at(wait: u32) -> Past {
     Flow::new()
-        .with(|scenario| scenario.faults.kills = vec![(1, wait)])
+        .with(|scenario| {
+            // So that the first invocation is that of our departure.
+            scenario.hooks.retain(|hook| hook.name == TERMINATE);
+            scenario.faults.kills = vec![(1, wait)];
+        })
         .replaces([0])
         .run()
         .await

@@ -298,8 +298,8 @@ async fn lost_hook_12_of_a_node_whose_kubelet_is_silent_is_not_held_for_ever() {
         .await;
     let ending = past.continued(0);
     let stuck_after = i64::try_from(STUCK_AFTER.as_millis()).unwrap();
-    // The volume of a lost node is detached by force after six minutes.
-    let allowed = 30 * SECOND + stuck_after + 7 * MINUTE;
+    // A lost kubelet confirms no detachment either: the volume of its pod is not waited for.
+    let allowed = 30 * SECOND + stuck_after + 30 * SECOND;
     assert!(ending.waited < allowed, "{ending:?}\n{}", past.transcript());
 }
 

@@ -44,7 +44,7 @@ impl<'a> Withdrawal<'a> {
         let mut withdrawal = Self::default();
         match &case.snapshot.aws.target_groups {
             Ok(groups) => {
-                groups.iter().for_each(|group| withdrawal.add(group, case, order, record))
+                groups.iter().for_each(|group| withdrawal.add(group, case, order, record));
             }
             Err(unread) => withdrawal.unread = Some(unread),
         }

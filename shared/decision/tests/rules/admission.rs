@@ -43,11 +43,15 @@ fn check_silent(name: &str, snapshot: &Snapshot, policy: &Policy, expected: &str
 
 // ---- Scope ---------------------------------------------------------------------------------------
 
+/// A name, the group's tags, `ASGS`, and whose it is if not ours.
+type GroupRow =
+    (&'static str, &'static [(&'static str, &'static str)], &'static str, Option<&'static str>);
+
 #[test]
 fn groups_are_ours_by_name_or_tag_and_never_when_somebody_else_drains_them() {
     const NOBODYS: &str =
         "its Auto Scaling group is neither in ASGS nor tagged ebbtide.dev/managed";
-    let rows: &[(&str, &[(&str, &str)], &str, Option<&str>)] = &[
+    let rows: &[GroupRow] = &[
         ("tagged", &[("ebbtide.dev/managed", "true")], "", None),
         ("tagged with anything", &[("ebbtide.dev/managed", "")], "", None),
         ("tagged false", &[("ebbtide.dev/managed", "false")], "", Some(NOBODYS)),
@@ -93,12 +97,14 @@ fn groups_are_ours_by_name_or_tag_and_never_when_somebody_else_drains_them() {
     }
 }
 
+/// A name, the hook's, the metadata in the event, the metadata that the hook has now, and whether it is ours.
+type HookRow = (&'static str, &'static str, Option<&'static str>, Option<&'static str>, bool);
+
 #[test]
 fn hooks_are_ours_by_name_or_mark_and_the_metadata_of_now_counts() {
     const FOREIGN: &str =
         "ignored: its hook is neither in HOOKS nor marked in its NotificationMetadata";
-    // The hook's name, the metadata in the event, the metadata that the hook has now, whether it is ours.
-    let rows: &[(&str, &str, Option<&str>, Option<&str>, bool)] = &[
+    let rows: &[HookRow] = &[
         ("named", "ebbtide-terminate", None, None, true),
         ("foreign", "Launch-LC-Hook", None, None, false),
         ("marked now", "drain", None, Some(r#"{"ebbtide":{}}"#), true),

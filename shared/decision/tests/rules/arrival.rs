@@ -45,8 +45,8 @@ const LACKS: &[(&str, Change, &str)] = &[
     (
         "a startup taint",
         |snapshot| {
-            node_mut(snapshot).taints =
-                vec![taint("dedicated"), taint("ebs.csi.aws.com/agent-not-ready")]
+            let csi = taint("ebs.csi.aws.com/agent-not-ready");
+            node_mut(snapshot).taints = vec![taint("dedicated"), csi];
         },
         "its node still has the startup taint ebs.csi.aws.com/agent-not-ready",
     ),
@@ -58,8 +58,8 @@ const LACKS: &[(&str, Change, &str)] = &[
     (
         "a DaemonSet pod",
         |snapshot| {
-            view_mut(snapshot).pods =
-                Ok(vec![daemon("agent-1"), Pod { ready: false, ..daemon("cni-1") }])
+            let unready = Pod { ready: false, ..daemon("cni-1") };
+            view_mut(snapshot).pods = Ok(vec![daemon("agent-1"), unready]);
         },
         "DaemonSet pod shop/cni-1 is not Ready",
     ),

@@ -166,10 +166,13 @@ fn the_reason_names_the_numbers_and_the_owner() {
     assert_eq!(why.as_deref(), Some("2 of 2 pods of ReplicaSet web are Ready, half must stay"));
 }
 
+/// A name, the Service's ready endpoints, and which replicas may leave.
+type ServiceRow = (&'static str, &'static [(&'static str, usize)], &'static [usize]);
+
 #[test]
 fn the_last_ready_pod_of_a_service_stays() {
     // Four replicas, so that the half allows two; the Service has only these ready.
-    let rows: &[(&str, &[(&str, usize)], &[usize])] = &[
+    let rows: &[ServiceRow] = &[
         ("all four", &[("web-1", 1), ("web-2", 2), ("web-3", 3), ("web-4", 4)], &[1, 2]),
         ("two, both on departing nodes", &[("web-1", 1), ("web-2", 2)], &[1]),
         ("two, one elsewhere", &[("web-1", 1), ("web-9", 9)], &[1, 2]),

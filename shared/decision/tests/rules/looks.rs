@@ -107,8 +107,8 @@ fn a_turn_reads_no_more_than_it_can_use() {
             "only one that ends",
             "act",
             |snapshot| {
-                view_mut(snapshot).pods =
-                    Ok(vec![Pod { deletion: deleted(after(80)), ..pod("web-1") }])
+                let ending = Pod { deletion: deleted(after(80)), ..pod("web-1") };
+                view_mut(snapshot).pods = Ok(vec![ending]);
             },
             "groups peers pods",
         ),

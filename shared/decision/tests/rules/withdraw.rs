@@ -375,111 +375,68 @@ const LEFT: Left = Left {
     expected: None,
 };
 
+#[track_caller]
+fn check_left(row: &Left) {
+    let targets = row.mine.map(|state| target(1, state)).into_iter().chain(healthy([2])).collect();
+    let group = TargetGroup {
+        owner: row.owner,
+        balancer: row.balancer,
+        deregistration_delay: secs(row.delay),
+        ..web(targets)
+    };
+    let own = match row.recorded {
+        Some(at) => withdrawn(record(1), "web", after(at)),
+        None => record(1),
+    };
+    let (me, listed) = (instance(1), records([own]));
+    let order = order(&me, after(row.now), Records::Known(&listed));
+    let expected = row.expected.map_or(Standing::Clear, |(settled, drained)| Standing::Leaving {
+        settled: after(settled),
+        drained: after(drained),
+    });
+    assert_eq!(standing(&group, &order, &policy(&[])), expected, "{}", row.name);
+}
+
 #[test]
-fn what_left_is_settled_after_the_load_balancers_lag_and_drained_after_the_delay() {
-    use Balancer::{Application, Network};
-    use RegistrationOwner::Asg;
+fn what_the_asg_took_out_left_a_delay_before_its_hook() {
+    let asg = || Left { owner: RegistrationOwner::Asg, ..LEFT };
+    let network = || Left { balancer: Balancer::Network, ..asg() };
+    let rows = [
+        Left { name: "delay 300: settled before the hook", ..asg() },
+        Left { name: "delay 0", delay: 0, expected: Some((30, 30)), ..asg() },
+        Left { name: "delay 0, settled", delay: 0, now: 30, ..asg() },
+        Left { name: "an NLB, delay 0", delay: 0, expected: Some((120, 120)), ..network() },
+        Left { name: "an NLB, delay 60", delay: 60, expected: Some((60, 60)), ..network() },
+        Left { name: "still draining", mine: Some(Draining), expected: Some((30, 300)), ..asg() },
+    ];
+    for row in rows {
+        check_left(&row);
+    }
+}
+
+#[test]
+fn what_we_took_out_is_settled_after_the_lag_and_drained_after_the_delay() {
+    let recorded = || Left { recorded: Some(5), ..LEFT };
+    let draining = || Left { mine: Some(Draining), expected: Some((35, 305)), ..recorded() };
     let rows = [
         Left { name: "was never in", ..LEFT },
-        Left { name: "the ASG's, delay 300: it waited before the hook", owner: Asg, ..LEFT },
+        Left { name: "draining", ..draining() },
+        Left { name: "draining, settled long ago", now: 200, ..draining() },
+        Left { name: "gone at once, delay 0", delay: 0, expected: Some((35, 35)), ..recorded() },
+        Left { name: "gone, one second early", now: 34, expected: Some((35, 35)), ..recorded() },
+        Left { name: "gone, settled", now: 35, ..recorded() },
         Left {
-            name: "the ASG's, delay 0: a moment before the hook",
-            owner: Asg,
-            delay: 0,
-            expected: Some((30, 30)),
-            ..LEFT
-        },
-        Left { name: "the ASG's, delay 0, settled", owner: Asg, delay: 0, now: 30, ..LEFT },
-        Left {
-            name: "the ASG's behind an NLB, delay 0",
-            owner: Asg,
-            balancer: Network,
-            delay: 0,
-            expected: Some((120, 120)),
-            ..LEFT
-        },
-        Left {
-            name: "the ASG's behind an NLB, delay 60",
-            owner: Asg,
-            balancer: Network,
-            delay: 60,
-            expected: Some((60, 60)),
-            ..LEFT
-        },
-        Left {
-            name: "the ASG's, still draining",
-            owner: Asg,
-            mine: Some(Draining),
-            expected: Some((30, 300)),
-            ..LEFT
-        },
-        Left {
-            name: "recorded, draining",
-            mine: Some(Draining),
-            recorded: Some(5),
-            expected: Some((35, 305)),
-            ..LEFT
-        },
-        Left {
-            name: "recorded, draining, settled long ago",
-            mine: Some(Draining),
-            recorded: Some(5),
-            now: 200,
-            expected: Some((35, 305)),
-            ..LEFT
-        },
-        Left {
-            name: "recorded, delay 0, gone from the group",
-            delay: 0,
-            recorded: Some(5),
-            expected: Some((35, 35)),
-            ..LEFT
-        },
-        Left {
-            name: "recorded, gone, one second before it is settled",
-            recorded: Some(5),
-            now: 34,
-            expected: Some((35, 35)),
-            ..LEFT
-        },
-        Left { name: "recorded, gone, settled", recorded: Some(5), now: 35, ..LEFT },
-        Left {
-            name: "recorded behind an NLB: the settle time outlasts a short delay",
-            balancer: Network,
+            name: "an NLB's lag outlasts a short delay",
+            balancer: Balancer::Network,
             delay: 30,
-            mine: Some(Draining),
-            recorded: Some(5),
             expected: Some((125, 125)),
-            ..LEFT
+            ..draining()
         },
-        Left {
-            name: "drained by somebody else",
-            mine: Some(Draining),
-            expected: Some((30, 300)),
-            ..LEFT
-        },
+        Left { name: "drained by others", recorded: None, expected: Some((30, 300)), ..draining() },
         Left { name: "unused carries no traffic", mine: Some(Unused), ..LEFT },
     ];
     for row in rows {
-        let targets =
-            row.mine.map(|state| target(1, state)).into_iter().chain(healthy([2])).collect();
-        let group = TargetGroup {
-            owner: row.owner,
-            balancer: row.balancer,
-            deregistration_delay: secs(row.delay),
-            ..web(targets)
-        };
-        let own = match row.recorded {
-            Some(at) => withdrawn(record(1), "web", after(at)),
-            None => record(1),
-        };
-        let (me, listed) = (instance(1), records([own]));
-        let found =
-            standing(&group, &order(&me, after(row.now), Records::Known(&listed)), &policy(&[]));
-        let expected = row.expected.map_or(Standing::Clear, |(settled, drained)| {
-            Standing::Leaving { settled: after(settled), drained: after(drained) }
-        });
-        assert_eq!(found, expected, "{}", row.name);
+        check_left(&row);
     }
 }
 

@@ -306,8 +306,8 @@ pub(crate) fn withdrawn(mut record: Departure, group: &str, at: Timestamp) -> De
 }
 
 pub(crate) fn peer(record: &Departure) -> Peer {
-    let number =
-        usize::from_str_radix(&record.instance.as_str()[2..], 16).expect("a test's instance");
+    let number = usize::from_str_radix(record.instance.as_str().trim_start_matches("i-"), 16)
+        .expect("a test's instance");
     Peer { instance: record.instance.clone(), node: node_name(number), annotation: record.text() }
 }
 
