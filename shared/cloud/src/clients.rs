@@ -9,8 +9,6 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sqs::config::{BehaviorVersion, IdentityCache, StalledStreamProtectionConfig};
 use aws_smithy_async::rt::sleep::{SharedAsyncSleep, TokioSleep};
 use aws_smithy_async::time::SharedTimeSource;
-use aws_smithy_http_client::Builder;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -123,10 +121,7 @@ impl Clients {
 /// The HTTP client of production: hyper, rustls with ring, the system's root certificates. Build it
 /// once; connections are pooled in it.
 pub fn http_client() -> SharedHttpClient {
-    Builder::new()
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https()
+    crate::http::client(CONNECT_TIMEOUT, POOL_IDLE_TIMEOUT)
 }
 
 /// Credentials from values that somebody read, in Lambda `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`

@@ -13,6 +13,7 @@ pub mod ec2;
 pub mod eks;
 pub mod elbv2;
 pub mod error;
+mod http;
 mod partition;
 pub mod sqs;
 

@@ -15,6 +15,7 @@ const NOT_LINKED: &[(&str, &str)] = &[
     ("aws-sdk-sts", "tokens are presigned offline"),
     ("chrono", "jiff is our time"),
     ("ebbtide", "the program is for people"),
+    ("h2", "HTTP/1.1 is enough, and half a megabyte smaller"),
     ("native-tls", "one TLS stack: rustls"),
     ("openssl", "one TLS stack: rustls"),
     ("openssl-sys", "one TLS stack: rustls"),
