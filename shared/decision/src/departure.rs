@@ -25,7 +25,7 @@ use crate::snapshot::aws::TargetGroup;
 use crate::snapshot::cluster::{ClusterView, NodeLookup};
 use crate::step::{Deregister, HookResult, Step, TargetChange};
 use crate::time::{Timestamp, human};
-use crate::withdraw::{May, Order, Records, Standing, standing};
+use crate::withdraw::{May, Order, Records, Standing, is_last_living, standing};
 use std::time::Duration;
 
 /// What a departure is decided from.
@@ -137,7 +137,10 @@ fn ended(case: &Case<'_>, mut report: Report) -> Course {
     report.stage = Stage::Ended;
     let mut steps = Vec::new();
     for group in case.snapshot.aws.target_groups.iter().flatten() {
-        if let Standing::Registered { targets, .. } = standing(group, &order(case), case.policy) {
+        let standing = standing(group, &order(case), case.policy);
+        if let Standing::Registered { targets, .. } = standing
+            && !is_last_living(group, case.instance())
+        {
             steps.push(deregister(group, targets));
         }
     }

@@ -222,6 +222,12 @@ fn blind(living: &BTreeSet<&str>, order: &Order<'_>, latest: Timestamp) -> May {
     if living.last().copied() == Some(order.me.as_str()) { May::LastLiving } else { May::Now }
 }
 
+/// Whether the group counts on this instance alone. Even a ghost then stays: an empty group refuses every request at once,
+/// and the health checks end a ghost's part anyway.
+pub fn is_last_living(group: &TargetGroup, instance: &InstanceId) -> bool {
+    living(group).into_iter().eq([instance.as_str()])
+}
+
 /// The ids that the group counts on: its healthy targets, or all registered ones when none is healthy, since a
 /// load balancer then sends to all (fail-open).
 fn living(group: &TargetGroup) -> BTreeSet<&str> {

@@ -13,10 +13,11 @@ use decision::time::Timestamp;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 use std::cell::Cell;
+use std::fmt;
 use tracing::Instrument as _;
 
-/// Why a function did not start, or stopped.
-#[derive(Debug, thiserror::Error)]
+/// Why a function did not start, or stopped. Its Debug is for people: it is what `main` prints at the end.
+#[derive(thiserror::Error)]
 pub enum EntryError {
     /// The configuration has mistakes, all of them named.
     #[error("read the configuration:\n{0}")]
@@ -24,6 +25,16 @@ pub enum EntryError {
     /// The Runtime API failed.
     #[error("talk to the Lambda Runtime API")]
     Runtime(#[source] lambda_runtime::Error),
+}
+
+impl fmt::Debug for EntryError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{self}")?;
+        match self {
+            Self::Config(_) => Ok(()),
+            Self::Runtime(error) => write!(out, ": {error}"),
+        }
+    }
 }
 
 /// Runs the function until its environment ends.

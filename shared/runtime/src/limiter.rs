@@ -27,10 +27,11 @@ pub const ELBV2_READS: Budget = Budget { burst: 40.0, per_second: 10.0 };
 /// throttling).
 pub const EC2_READS: Budget = Budget { burst: 100.0, per_second: 20.0 };
 
-/// An assumption, since AWS does not publish Auto Scaling's limits: those of EC2's Describe calls. If it
-/// is twice too high, a storm is throttled and slows down by itself; halved, the answers to a thousand
-/// hooks take two minutes instead of one.
-pub const AUTOSCALING: Budget = Budget { burst: 100.0, per_second: 20.0 };
+/// An assumption, since AWS does not publish Auto Scaling's limits: the rate of EC2's Describe calls, and a
+/// burst of which each of twenty environments has the five calls of a lone departure. If it is twice too
+/// high, a storm is throttled and slows down by itself; halved, a lone departure waits two seconds and the
+/// answers to a thousand hooks take two minutes instead of one.
+pub const AUTOSCALING: Budget = Budget { burst: 150.0, per_second: 20.0 };
 
 /// How much of a budget we plan with, of 1. Doubled (all of it and more), the controller is throttled
 /// whenever we are busy, and pods wait for their registration; halved, a storm takes twice as long.
@@ -45,6 +46,12 @@ const BURST_MIN: f64 = 1.0;
 /// headroom: doubled, they would be throttled for as long as a storm lasts; halved, a wait for a token
 /// does not fit into a slice, and each withdrawal takes a turn more.
 const PER_SECOND_MIN: f64 = 0.2;
+
+/// The least burst of an environment's ELBv2 reads: the first look of a departure at two target groups (what they are,
+/// a delay and a health of each). Doubled, twenty environments that start together ask for six times what ELBv2 grants
+/// at once, and are throttled for ten seconds; halved, each first departure of an environment waits five seconds
+/// before its targets leave, since one part in twenty of the rate is a read every 2.7 s.
+const READS_BURST_MIN: f64 = 6.0;
 
 /// How much slower a bucket refills after a throttle, of 1. Doubled is no slower; halved, one throttle
 /// during a storm costs a Spot notice more than it saves.
@@ -183,7 +190,10 @@ impl Limits {
         };
         Self {
             elbv2_writes: bucket(ELBV2_WRITES),
-            elbv2_reads: bucket(ELBV2_READS),
+            elbv2_reads: {
+                let part = share(ELBV2_READS, concurrency);
+                Bucket::new(part.burst.max(READS_BURST_MIN), part.per_second)
+            },
             ec2_reads: bucket(EC2_READS),
             autoscaling: bucket(AUTOSCALING),
         }
@@ -330,10 +340,13 @@ mod tests {
             (&limits.elbv2_writes, 7.5),
             (&limits.elbv2_reads, 15.0),
             (&limits.ec2_reads, 37.5),
-            (&limits.autoscaling, 37.5),
+            (&limits.autoscaling, 56.25),
         ];
         for (bucket, burst) in bursts {
             assert!((bucket.burst - burst).abs() < 1e-9, "{bucket:?}");
         }
+        let reads = Limits::for_share(20).elbv2_reads;
+        assert!((reads.burst - READS_BURST_MIN).abs() < 1e-9, "a first look: {reads:?}");
+        assert!((reads.per_second - 0.375).abs() < 1e-9, "{reads:?}");
     }
 }

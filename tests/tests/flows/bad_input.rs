@@ -35,7 +35,9 @@ fn send_batch(world: &mut World) {
 fn only_the_unreadable_one(past: &Past) {
     let dead = past.dead_letters();
     assert_eq!(dead.len(), 1, "{dead:#?}");
-    assert!(bodies().contains(&dead[0].body) && serde_json::from_str::<Value>(&dead[0].body).is_err());
+    assert!(
+        bodies().contains(&dead[0].body) && serde_json::from_str::<Value>(&dead[0].body).is_err()
+    );
     let (kind, reason) = dead[0].attributes.values().next().expect("it says why");
     assert_eq!(kind, "String");
     assert!(reason.contains("JSON") || reason.contains("EOF"), "{reason}");

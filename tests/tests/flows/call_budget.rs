@@ -62,7 +62,13 @@ async fn api_calls_of_one_departure() {
     for (number, turn) in turns.iter().enumerate() {
         println!("turn {} at {} ms, {} calls", number + 1, turn[0].at - begun, turn.len());
         for call in turn {
-            println!("  {:>7} {} {} {}", call.at - begun, call.status, call.operation, call.subject);
+            println!(
+                "  {:>7} {} {} {}",
+                call.at - begun,
+                call.status,
+                call.operation,
+                call.subject
+            );
         }
     }
     let total: usize = turns.iter().map(Vec::len).sum();

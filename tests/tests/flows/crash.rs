@@ -20,7 +20,8 @@ async fn killed_at(wait: u32) -> Past {
 /// How long after the last call of the killed process the next one began.
 fn cost(past: &Past) -> Millis {
     let calls = past.calls("");
-    let killed = past.world().processes.iter().find(|(_, process)| process.killed).map(|(id, _)| *id);
+    let killed =
+        past.world().processes.iter().find(|(_, process)| process.killed).map(|(id, _)| *id);
     let killed = killed.expect("the first invocation was killed");
     let last = calls.iter().rfind(|call| call.process == killed).map(|call| call.at);
     let next = calls.iter().find(|call| call.process != killed).map(|call| call.at);
@@ -39,7 +40,9 @@ async fn a_process_killed_at_any_of_its_waits_loses_nothing() {
 #[tokio::test(start_paused = true)]
 async fn every_invocation_of_the_first_minute_killed_half_way_loses_nothing() {
     let past = Flow::new()
-        .with(|scenario| scenario.faults.kills = (1..=8).map(|number| (number, 9 * number as u32)).collect())
+        .with(|scenario| {
+            scenario.faults.kills = (1..=8).map(|number| (number, 9 * number as u32)).collect()
+        })
         .replaces([0])
         .run()
         .await;

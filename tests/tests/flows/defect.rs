@@ -4,8 +4,8 @@ use crate::flow::{Flow, MINUTE, SECOND};
 use crate::past::{LAUNCH, Past};
 use decision::annotation::{DEPARTURE, TAINT};
 use sandbox::aws::sqs::Sqs;
-use sandbox::kubernetes::object::{Object, key};
 use sandbox::kubernetes::Kind;
+use sandbox::kubernetes::object::{Object, key};
 use sandbox::scenario::{Incident, LIFECYCLE_QUEUE, Place};
 use sandbox::world::World;
 use serde_json::{Value, json};
@@ -52,6 +52,8 @@ async fn b_after_a_new_root_volume_exactly_what_was_changed_is_taken_back() {
             });
         })
         .befalls(0, SECOND, Incident::ReplaceRootVolume)
+        // The other tool's hook holds the instance a little longer.
+        .goes_on_for(10 * MINUTE)
         .run()
         .await;
     past.all_pods_were_removed(0);
@@ -77,6 +79,8 @@ async fn b_a_cordon_of_somebody_else_outlives_a_new_root_volume() {
     let past = Flow::new()
         .with(|scenario| scenario.hosts[0].cordoned = true)
         .befalls(0, SECOND, Incident::ReplaceRootVolume)
+        // The other tool's hook holds the instance a little longer.
+        .goes_on_for(10 * MINUTE)
         .run()
         .await;
     past.drained(0);
@@ -102,7 +106,8 @@ async fn d_a_node_without_a_ready_condition_does_not_let_the_launch_continue() {
         .at(0, |world, _| world.kubernetes.template.ready_ms = READY_AT)
         .befalls(0, 0, Incident::ScaleOut)
         .at(MINUTE, |world, place| {
-            let joined: Vec<_> = world.kubernetes.store.all(Kind::Node).map(|(k, _)| k.clone()).collect();
+            let joined: Vec<_> =
+                world.kubernetes.store.all(Kind::Node).map(|(k, _)| k.clone()).collect();
             let known = |name: &str| place.machines.iter().any(|m| name.ends_with(&m.node));
             let new = joined.iter().find(|key| !known(key)).expect("it joined within a minute");
             world.kubernetes.store.update(Kind::Node, new, |node| {
@@ -132,10 +137,19 @@ fn launched(past: &Past) -> crate::past::Ending {
 async fn e_the_message_about_a_node_with_another_name_is_finished() {
     let past = Flow::new().at(0, renamed).replaces([0]).goes_on_for(20 * MINUTE).run().await;
     let ending = past.continued(0);
-    let late: Vec<_> = past.calls("").into_iter().filter(|call| call.at > ending.action.ended.unwrap().0 + SECOND).collect();
+    let late: Vec<_> = past
+        .calls("")
+        .into_iter()
+        .filter(|call| call.at > ending.action.ended.unwrap().0 + SECOND)
+        .collect();
     // The replacement's launch hook goes on; about the one that left there is silence.
-    let about: Vec<_> =
-        late.iter().filter(|call| call.subject.contains(&past.machine(0).instance) || call.subject.ends_with(&past.machine(0).node)).collect();
+    let about: Vec<_> = late
+        .iter()
+        .filter(|call| {
+            call.subject.contains(&past.machine(0).instance)
+                || call.subject.ends_with(&past.machine(0).node)
+        })
+        .collect();
     assert!(about.is_empty(), "{about:#?}");
 }
 

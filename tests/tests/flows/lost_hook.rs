@@ -305,11 +305,8 @@ async fn lost_hook_12_of_a_node_whose_kubelet_is_silent_is_not_held_for_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn lost_hook_13_the_longest_drain_ends_by_force_where_that_is_wanted() {
-    let past = stuck()
-        .setting("LONGEST_DRAIN", "2m")
-        .setting("AT_LONGEST_DRAIN", "force")
-        .run()
-        .await;
+    let past =
+        stuck().setting("LONGEST_DRAIN", "2m").setting("AT_LONGEST_DRAIN", "force").run().await;
     let ending = past.drained(0);
     let removals = past.removals(0);
     assert_eq!(removals.len(), 1, "{removals:?}");

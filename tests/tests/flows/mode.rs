@@ -24,12 +24,8 @@ async fn reported(past: &Past) -> Value {
 
 #[tokio::test(start_paused = true)]
 async fn observe_writes_nothing_and_says_what_it_would_do() {
-    let past = Flow::new()
-        .setting("MODE", "observe")
-        .replaces([0])
-        .for_at_most(2 * MINUTE)
-        .run()
-        .await;
+    let past =
+        Flow::new().setting("MODE", "observe").replaces([0]).for_at_most(2 * MINUTE).run().await;
     let report = reported(&past).await;
     let writes = past.writes();
     assert!(writes.is_empty(), "{writes:#?}");

@@ -264,7 +264,8 @@ impl Past {
         let mut lines: Vec<(Millis, String)> = story.chain(calls).collect();
         lines.sort_by_key(|(at, _)| *at);
         let count = lines.len();
-        let left_out = |index: &usize| *index >= TOLD_MAX && *index < count.saturating_sub(TOLD_MAX);
+        let left_out =
+            |index: &usize| *index >= TOLD_MAX && *index < count.saturating_sub(TOLD_MAX);
         let shown = lines.iter().enumerate().filter(|(index, _)| !left_out(index));
         shown.map(|(_, (at, line))| format!("{:>9} {line}\n", at - START)).collect()
     }

@@ -10,8 +10,8 @@ use std::collections::BTreeSet;
 /// Before a hard deadline, a pod may be deleted past its budget: its grace and this long ahead.
 const FORCE_AHEAD_MS: Millis = 20_000;
 
-/// How long a crash can hide a message.
-const CRASH_MS: Millis = 100_000;
+/// How long two crashes in a row can hide a message: 90 s each, and the seconds between.
+const CRASHES_MS: Millis = 200_000;
 
 /// The numbers of a world.
 pub(crate) fn tell(world: &mut World) -> Told {
@@ -91,11 +91,11 @@ fn is_excused(scenario: &Scenario, action: &Action, world: &World) -> bool {
     let struck =
         world.faults.struck.iter().any(|(at, ..)| (action.began_at..ended_at).contains(at));
     let killed = scenario.faults.kills_per_mille > 0;
-    // A crash hides the message for 90 s at the most: within that time before the end somebody was at it.
+    // Somebody was at it before the crashes that it takes for a timeout, or is afterwards.
     let kept_trying = world
         .calls
         .iter()
-        .any(|call| call.at > ended_at - CRASH_MS && call.subject.contains(&action.instance));
+        .any(|call| call.at > ended_at - CRASHES_MS && call.subject.contains(&action.instance));
     away || (struck || killed) && kept_trying
 }
 

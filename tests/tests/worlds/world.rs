@@ -11,10 +11,10 @@ use sandbox::world::{Call, Millis, World};
 
 /// How long a world is watched at most after the last thing befell it: long enough for every wait of ours that is not
 /// somebody else's budget.
-const WATCHED_MS: Millis = 4 * 60_000;
+const WATCHED_MS: Millis = 3 * 60_000;
 
 /// One world in so many is watched for hours, past the longest drain and several hard deadlines.
-const LONG_WORLDS: u64 = 100;
+const LONG_WORLDS: u64 = 200;
 
 /// How long: past the shortest global timeout, 100 heartbeats of 120 s.
 const LONG_WATCHED_MS: Millis = 4 * 3_600_000;

@@ -16,7 +16,7 @@ use crate::report::{Report, Stage};
 use crate::snapshot::cluster::{NodeView, Peer};
 use crate::step::{NodePatch, Note, NoteSubject, PatchPurpose, Removal, Step};
 use crate::time::Timestamp;
-use crate::verdict::{Forced, Judged, Verdict};
+use crate::verdict::{Forced, Judged, Stays, Verdict};
 use crate::withdraw::{Order, Records};
 use std::collections::BTreeMap;
 
@@ -166,7 +166,10 @@ fn pods(
         steps.extend(blocked(case, view, &mut report));
         return last_or(case, steps, report, next_look(&judged, &bench, withdrawal.wake));
     }
-    let others_hold_volumes = pods.iter().any(|pod| pod.claims && !is_leaving(pod));
+    let others_hold_volumes = judged.iter().any(|judged| {
+        let stuck = judged.verdict == Verdict::Leave(Stays::Stuck);
+        judged.pod.claims && (stuck || !is_leaving(judged.pod))
+    });
     emptied(case, view, steps, withdrawal, (report, others_hold_volumes))
 }
 

@@ -147,6 +147,13 @@ pub(super) async fn target_groups(
     once: &HealthOnce,
 ) -> Read<Vec<TargetGroup>> {
     let facts = facts(round, wanted.keys()).await?;
+    // Each read may wait for the rate limit, and targets leave only on the strength of a fresh health. So those that
+    // this instance was in at the last look are read last: else one that waits would always make the others too old.
+    let was_in = |arn: &TargetGroupArn| {
+        round.app.kept.health.last(arn).is_none_or(|(_, targets)| is_in(&targets, me))
+    };
+    let mut wanted: Vec<_> = wanted.iter().collect();
+    wanted.sort_by_key(|(arn, _)| was_in(arn));
     let mut groups = Vec::new();
     for (arn, owner) in wanted {
         // A group that was deleted has no targets to take out.
@@ -176,24 +183,26 @@ async fn health(
         return health.clone();
     }
     let kept = app.kept.health.get(arn, round.now);
-    if let Some((read_at, targets)) = kept {
-        // An older health is good enough to see that nothing of ours is in: nothing is taken out on its strength.
-        let is_in =
-            targets.iter().any(|target| target.id == me.as_str() && target.state.is_registered());
-        if !is_in {
-            return Ok((read_at, targets));
-        }
+    // An older health is good enough to see that nothing of ours is in: nothing is taken out on its strength.
+    if let Some((read_at, targets)) = kept.filter(|(_, targets)| !is_in(targets, me)) {
+        return Ok((read_at, targets));
     }
-    // The time before the call: the health is at least as young as that.
-    let read_at = app.clock.now();
-    let call = || cloud::elbv2::health(&app.aws.elbv2, arn);
-    let targets = read(round, &app.limits.elbv2_reads, call).await;
-    if let Ok(targets) = &targets {
-        app.kept.health.put(arn.clone(), (read_at, targets.clone()), round.now);
+    // From the call itself on, so that a wait for the rate limit makes no answer old; a second try counts anew.
+    let call = async || {
+        let read_at = app.clock.now();
+        let targets = cloud::elbv2::health(&app.aws.elbv2, arn).await?;
+        Ok((read_at, targets))
+    };
+    let health: Health = read(round, &app.limits.elbv2_reads, call).await;
+    if let Ok(health) = &health {
+        app.kept.health.put(arn.clone(), health.clone(), round.now);
     }
-    let health = targets.map(|targets| (read_at, targets));
     read_already.insert(arn.clone(), health.clone());
     health
+}
+
+fn is_in(targets: &[Target], me: &InstanceId) -> bool {
+    targets.iter().any(|target| target.id == me.as_str() && target.state.is_registered())
 }
 
 type Facts = BTreeMap<TargetGroupArn, (GroupFacts, Duration)>;

@@ -120,12 +120,12 @@ pub struct TargetGroup {
 }
 
 impl TargetGroup {
-    /// Whether it has a target that lives: healthy, or about to be, on a host that runs.
-    fn is_living(&self, world: &World) -> bool {
-        self.targets.iter().any(|((id, _), target)| {
-            let counts = matches!(target.health, Health::Healthy | Health::Initial(_));
-            counts && (self.spec.target_type == TargetType::Ip || world.aws.ec2.is_up(id))
-        })
+    /// Whether it has a target that lives as far as anybody can know: healthy or about to be. A host that died a moment
+    /// ago counts until the health checks notice.
+    fn is_living(&self) -> bool {
+        self.targets
+            .values()
+            .any(|target| matches!(target.health, Health::Healthy | Health::Initial(_)))
     }
 }
 

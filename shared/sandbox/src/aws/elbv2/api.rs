@@ -54,11 +54,11 @@ fn register_targets(world: &mut World, form: &Form) -> Result<String, Refusal> {
 fn deregister_targets(world: &mut World, form: &Form) -> Result<String, Refusal> {
     let group = Elb::group(world, form.required("TargetGroupArn")?)?;
     let (arn, name, targets) = (group.arn.clone(), group.spec.name.clone(), targets(group, form));
-    let lived = group.is_living(world);
+    let lived = group.is_living();
     for (id, port) in &targets {
         Elb::deregister(world, &arn, id, *port);
     }
-    if lived && !Elb::group(world, &arn)?.is_living(world) {
+    if lived && !Elb::group(world, &arn)?.is_living() {
         let targets: Vec<_> = targets.iter().map(|(id, port)| format!("{id}:{port}")).collect();
         world.violations.push(format!(
             "group-emptied: {name} has no living target after DeregisterTargets of {}",
