@@ -55,6 +55,21 @@ impl Admitted<'_> {
     }
 }
 
+/// The signals that decide about their instance: those in charge (mode `act`), or, where none is, all that look on. Each
+/// hook's own mode counts for it alone.
+pub(crate) fn in_charge<'a>(admitted: Vec<Admitted<'a>>, policy: &Policy) -> Vec<Admitted<'a>> {
+    let acts = |signal: &Admitted<'_>| mode(signal, policy) == Mode::Act;
+    if admitted.iter().any(acts) {
+        return admitted.into_iter().filter(acts).collect();
+    }
+    admitted
+}
+
+/// The mode of one signal: the configuration's, or what its hook says.
+pub(crate) fn mode(signal: &Admitted<'_>, policy: &Policy) -> Mode {
+    policy.overridden(&signal.overrides).mode
+}
+
 /// What names the lifecycle action of a signal.
 pub(crate) fn call(hook: &HookSignal) -> HookCall {
     HookCall { asg: hook.asg.clone(), hook: hook.hook.clone(), token: hook.token.clone() }
@@ -78,6 +93,8 @@ pub(crate) fn admit<'a>(seen: &'a Seen, snapshot: &'a Snapshot, policy: &Policy)
     let SignalKind::Hook(hook) = &seen.signal.kind;
     let facts = match &seen.hook {
         Ok(Some(facts)) => Some(facts),
+        // The list may be older than the hook.
+        Ok(None) if snapshot.now < seen.sent_at + LOOKUP_PATIENCE => return again(seen, snapshot),
         Ok(None) => return over("the Auto Scaling group has no such hook any more"),
         Err(_) if snapshot.now < seen.sent_at + LOOKUP_PATIENCE => return again(seen, snapshot),
         Err(_) => None,
@@ -94,6 +111,7 @@ pub(crate) fn admit<'a>(seen: &'a Seen, snapshot: &'a Snapshot, policy: &Policy)
                 return ignored(foreign);
             }
         }
+        Ok(None) if snapshot.now < seen.sent_at + LOOKUP_PATIENCE => return again(seen, snapshot),
         Ok(None) => return over("the Auto Scaling group no longer exists"),
         Err(_) => return again(seen, snapshot),
     }

@@ -89,11 +89,18 @@ fn on_node(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
         Err(_) => {}
         Ok(groups) => {
             let registers = registers(groups, &record);
-            if !registers.is_empty() {
+            if !registers.is_empty() && !is_over(case) {
                 report.stage = Stage::Arriving("its targets are registered again".into());
                 return case.again(registers, report, case.look());
             }
         }
+    }
+    if is_over(case) {
+        // Late, but not with our cordon on: what is not registered by now is for a person to see.
+        report.unread("the launch's deadline came before all was put back");
+        let steps = vec![Step::PatchNode(undo(&view.node, &record))];
+        report.stage = Stage::Overdue;
+        return case.done(steps, report, "the launch's deadline, with the node ready".into());
     }
     report.stage = Stage::Arriving("our cordon is taken back".into());
     case.again(vec![Step::PatchNode(undo(&view.node, &record))], report, case.now())

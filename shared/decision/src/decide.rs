@@ -3,7 +3,7 @@
 //! Each signal of the snapshot gets exactly one `Next`, since the answers are made by mapping over the signals: no path
 //! can forget a hook.
 
-use crate::admit::{Admission, Admitted, admit, call, is_proven, look_again};
+use crate::admit::{Admission, Admitted, admit, call, in_charge, is_proven, look_again, mode};
 use crate::decision::{Answer, Course, Decision, End, Ending, Next};
 use crate::departure::Case;
 use crate::limits::{ANSWER_MARGIN, CRASH_COSTS_AT_MOST, HEARTBEAT_SUPPORTED_MIN, RECEIVES_MAX};
@@ -21,8 +21,10 @@ use std::time::Duration;
 pub fn decide(snapshot: &Snapshot, policy: &Policy) -> Decision {
     let admissions: Vec<Admission<'_>> =
         snapshot.signals.iter().map(|seen| admit(seen, snapshot, policy)).collect();
-    let departing = courses(&admissions, Transition::Terminating);
-    let arriving = courses(&admissions, Transition::Launching);
+    let ours = in_charge(ours(&admissions), policy);
+    let (departing, arriving): (Vec<_>, Vec<_>) =
+        ours.into_iter().partition(|signal| signal.hook.transition == Transition::Terminating);
+    let configured = policy;
     let policy = overridden(policy, &departing, &arriving);
     let departure = course(snapshot, &departing, &policy, departure::decide);
     let arrival = course(snapshot, &arriving, &policy, arrival::decide);
@@ -33,12 +35,15 @@ pub fn decide(snapshot: &Snapshot, policy: &Policy) -> Decision {
         .map(|(seen, admission)| {
             let next = match admission {
                 Admission::Out(next) => next.clone(),
+                Admission::In(admitted) if mode(admitted, configured) == Mode::Observe => {
+                    Next::Finished(Ending::Observed)
+                }
                 Admission::In(admitted) => {
                     let course = match admitted.hook.transition {
                         Transition::Terminating => &departure,
                         Transition::Launching => &arrival,
                     };
-                    next(admitted, course.as_ref(), snapshot, &policy)
+                    next(admitted, course.as_ref(), snapshot)
                 }
             };
             let next = if seen.receives >= RECEIVES_MAX { give_up(next, admission) } else { next };
@@ -108,14 +113,12 @@ pub fn abandon(snapshot: &Snapshot, policy: &Policy, why: &str) -> Decision {
     Decision { instance: snapshot.instance.clone(), steps: Vec::new(), answers, report }
 }
 
-fn courses<'a>(admissions: &[Admission<'a>], transition: Transition) -> Vec<Admitted<'a>> {
+fn ours<'a>(admissions: &[Admission<'a>]) -> Vec<Admitted<'a>> {
     admissions
         .iter()
         .filter_map(|admission| match admission {
-            Admission::In(admitted) if admitted.hook.transition == transition => {
-                Some(admitted.clone())
-            }
-            Admission::In(_) | Admission::Out(_) => None,
+            Admission::In(admitted) => Some(admitted.clone()),
+            Admission::Out(_) => None,
         })
         .collect()
 }
@@ -138,15 +141,7 @@ fn course(
 }
 
 /// One signal's part of the course: its own hook, its own deadline.
-fn next(
-    admitted: &Admitted<'_>,
-    course: Option<&Course>,
-    snapshot: &Snapshot,
-    policy: &Policy,
-) -> Next {
-    if policy.mode == Mode::Observe {
-        return Next::Finished(Ending::Observed);
-    }
+fn next(admitted: &Admitted<'_>, course: Option<&Course>, snapshot: &Snapshot) -> Next {
     let answer =
         |result: HookResult, why: String| Next::Answer { call: admitted.call(), result, why };
     let last = admitted.hard().map(|hard| hard - ANSWER_MARGIN);

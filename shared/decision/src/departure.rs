@@ -16,7 +16,7 @@ mod withdrawal;
 use crate::admit::{Admitted, is_proven};
 use crate::decision::{Course, End};
 use crate::id::InstanceId;
-use crate::limits::{ANSWER_MARGIN, HEALTH_FRESH, REGISTERS_WITHIN};
+use crate::limits::{ANSWER_MARGIN, HEALTH_FRESH, HEARTBEAT_SUPPORTED_MIN, REGISTERS_WITHIN};
 use crate::pace::{longest_wait, look};
 use crate::policy::{Mode, Policy};
 use crate::report::{Report, Stage};
@@ -53,8 +53,11 @@ impl<'a> Case<'a> {
     ) -> Self {
         let since = signals.iter().map(|signal| signal.seen.sent_at).min().unwrap_or(snapshot.now);
         let hard = signals.iter().filter_map(Admitted::hard).min();
-        let heartbeat =
-            signals.iter().filter_map(|signal| signal.facts).map(|hook| hook.heartbeat).min();
+        // Unknown counts as the shortest that is supported.
+        let of = |signal: &Admitted<'_>| {
+            signal.facts.map_or(HEARTBEAT_SUPPORTED_MIN, |hook| hook.heartbeat)
+        };
+        let heartbeat = signals.iter().map(of).min();
         Self { snapshot, signals, policy, since, hard, heartbeat }
     }
 

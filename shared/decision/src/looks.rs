@@ -5,7 +5,7 @@
 //! ```
 //! What is not read stays `Unread`, so that a rule that wants it after all holds instead of guessing.
 
-use crate::admit::{Admission, Admitted, admit};
+use crate::admit::{Admission, Admitted, admit, in_charge};
 use crate::annotation::{DEPARTURE, Departure};
 use crate::departure::Case;
 use crate::departure::record::{Noted, current, is_cordoned, noted};
@@ -100,16 +100,55 @@ pub fn target_groups(
     if !wanted {
         return BTreeMap::new();
     }
-    let all = departing.into_iter().chain(arriving).collect::<Vec<_>>();
-    let policy = overridden(policy, &all);
+    registrations(snapshot, &departing.into_iter().chain(arriving).collect::<Vec<_>>(), policy)
+}
+
+/// Whether this turn can do no more than cordon: what the next one wants may be read ahead meanwhile.
+pub fn begins(snapshot: &Snapshot, policy: &Policy) -> bool {
+    let departing = departing(snapshot, policy);
+    match &snapshot.cluster {
+        ClusterView::Reached { node: NodeLookup::Found(view), .. } => {
+            !departing.is_empty() && !is_ready_to_drain(snapshot, &departing, view, policy)
+        }
+        _ => false,
+    }
+}
+
+/// Target groups whose health the next turn needs, if this one can do no more than cordon.
+pub fn target_groups_ahead(
+    snapshot: &Snapshot,
+    policy: &Policy,
+) -> BTreeMap<TargetGroupArn, RegistrationOwner> {
+    if begins(snapshot, policy) {
+        registrations(snapshot, &departing(snapshot, policy), policy)
+    } else {
+        BTreeMap::new()
+    }
+}
+
+/// The target groups in which an instance with these signals may be.
+fn registrations(
+    snapshot: &Snapshot,
+    signals: &[Admitted<'_>],
+    policy: &Policy,
+) -> BTreeMap<TargetGroupArn, RegistrationOwner> {
+    let policy = overridden(policy, signals);
     let named = policy.target_groups.iter().map(|arn| (arn.clone(), RegistrationOwner::Named));
     let attached = snapshot.aws.group.iter().flatten().flat_map(|group| &group.target_groups);
     named.chain(attached.map(|arn| (arn.clone(), RegistrationOwner::Asg))).collect()
 }
 
-/// Whether the list of departing nodes is worth reading.
+/// Whether the list of departing nodes is worth reading: a target may want to leave, or a pod that was read must go.
 pub fn peers(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
-    drains(snapshot, view, policy)
+    let me = snapshot.instance.as_str();
+    let is_in = |group: &TargetGroup| {
+        group.targets.iter().any(|target| target.id == me && target.state.is_registered())
+    };
+    let may_leave = match &snapshot.aws.target_groups {
+        Ok(groups) => groups.iter().any(is_in),
+        Err(_) => true,
+    };
+    drains(snapshot, view, policy) && (may_leave || view.pods.iter().flatten().any(must_go))
 }
 
 /// Whether the node's pods are worth reading: a departure first lets its targets go, which needs no pods.
@@ -125,24 +164,32 @@ pub fn budgets(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
     drains(snapshot, view, policy) && view.pods.iter().flatten().any(must_go)
 }
 
-/// Whether volumes are worth reading: no pod is waited for any more.
+/// Whether volumes are worth reading: no pod is waited for any more, and no load balancer.
 pub fn volumes(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
-    drains(snapshot, view, policy)
-        && view
-            .pods
-            .as_ref()
-            .is_ok_and(|pods| !pods.iter().any(|pod| is_waited_for(pod, snapshot.now)))
+    let is_empty = view
+        .pods
+        .as_ref()
+        .is_ok_and(|pods| !pods.iter().any(|pod| is_waited_for(pod, snapshot.now)));
+    is_empty
+        && drains(snapshot, view, policy)
+        && snapshot.aws.target_groups.is_ok()
+        && !any_group(snapshot, view, policy, |_, _, standing| match standing {
+            Standing::Leaving { .. }
+            | Standing::Registered { may: May::Now | May::Later { .. }, .. } => true,
+            Standing::Clear | Standing::Registered { may: May::LastLiving, .. } => false,
+        })
 }
 
 fn admitted<'a>(snapshot: &'a Snapshot, policy: &Policy) -> Vec<Admitted<'a>> {
-    snapshot
+    let admitted = snapshot
         .signals
         .iter()
         .filter_map(|seen| match admit(seen, snapshot, policy) {
             Admission::In(admitted) => Some(admitted),
             Admission::Out(_) => None,
         })
-        .collect()
+        .collect();
+    in_charge(admitted, policy)
 }
 
 fn overridden(policy: &Policy, admitted: &[Admitted<'_>]) -> Policy {
@@ -182,6 +229,23 @@ fn is_ready_to_drain(
 /// Whether this turn takes targets out for the first time, or writes down that it will. A call that failed is made
 /// again beside the rest: a right that is missing there must not stop the whole drain.
 fn withdraws_now(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
+    let is_observed = overridden(policy, &departing(snapshot, policy)).mode == Mode::Observe;
+    !is_observed
+        && any_group(snapshot, view, policy, |record, group, standing| match standing {
+            Standing::Registered { may: May::Now, targets } => {
+                noted(record, group, targets, snapshot.now) != Noted::Stale
+            }
+            Standing::Registered { .. } | Standing::Leaving { .. } | Standing::Clear => false,
+        })
+}
+
+/// Whether this holds of any group that was read, with our record and where the node stands with the group.
+fn any_group(
+    snapshot: &Snapshot,
+    view: &NodeView,
+    policy: &Policy,
+    holds: impl Fn(&Departure, &TargetGroup, &Standing) -> bool,
+) -> bool {
     let departing = departing(snapshot, policy);
     let policy = overridden(policy, &departing);
     let case = Case::new(snapshot, &departing, &policy);
@@ -190,14 +254,9 @@ fn withdraws_now(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool 
     let order = crate::withdraw::Order {
         begun: record.since,
         hard: record.hard().or(case.hard),
-        records: records.as_ref().map_or(Records::Unread, Records::Known),
+        records: records.as_ref().map_or(Records::Unread(&record), Records::Known),
         ..crate::departure::order(&case)
     };
-    let leaves = |group: &TargetGroup| match standing(group, &order, &policy) {
-        Standing::Registered { may: May::Now, targets } => {
-            noted(&record, group, &targets, snapshot.now) != Noted::Stale
-        }
-        Standing::Registered { .. } | Standing::Leaving { .. } | Standing::Clear => false,
-    };
-    policy.mode != Mode::Observe && snapshot.aws.target_groups.iter().flatten().any(leaves)
+    let mut groups = snapshot.aws.target_groups.iter().flatten();
+    groups.any(|group| holds(&record, group, &standing(group, &order, &policy)))
 }

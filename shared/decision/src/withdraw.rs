@@ -98,8 +98,8 @@ pub struct Order<'a> {
 pub enum Records<'a> {
     /// All of them by instance, this one's included.
     Known(&'a BTreeMap<InstanceId, Departure>),
-    /// They could not be listed: nobody leaves on a guess.
-    Unread,
+    /// Only our own is: they were not listed, and nobody leaves on a guess.
+    Unread(&'a Departure),
     /// There is no node to carry one, or no API server to ask.
     NoNode,
 }
@@ -127,14 +127,13 @@ fn left(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Standing {
         .targets
         .iter()
         .any(|target| target.id == order.me.as_str() && target.state == TargetState::Draining);
-    let records = match order.records {
-        Records::Known(records) => Some(records),
-        Records::Unread | Records::NoNode => None,
+    let own = match order.records {
+        Records::Known(records) => records.get(order.me),
+        Records::Unread(own) => Some(own),
+        Records::NoNode => None,
     };
-    let recorded = records
-        .and_then(|records| records.get(order.me))
-        .and_then(|record| record.withdrawn_from(&group.arn))
-        .map(|withdrawn| withdrawn.at);
+    let recorded =
+        own.and_then(|record| record.withdrawn_from(&group.arn)).map(|withdrawn| withdrawn.at);
     let left_at = match (recorded, group.owner) {
         (Some(at), _) => at,
         (None, RegistrationOwner::Asg) if !draining => order.since - group.deregistration_delay,
@@ -157,7 +156,7 @@ fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
     let latest = latest(group, order, policy);
     let records = match order.records {
         Records::Known(records) => records,
-        Records::Unread => return unlisted(order),
+        Records::Unread(_) => return unlisted(order),
         Records::NoNode => return blind(&living, order, latest),
     };
     let Some(mine) = records.get(order.me) else {

@@ -78,13 +78,16 @@ mod keeps {
 
     /// Tags, attached groups and hooks of an ASG: changed by people, who wait a minute.
     pub(super) const GROUP: Duration = Duration::from_secs(60);
-    /// Lifecycle and EC2 states: a turn may act on a state this old; nothing that we do within it is wrong for an
+    /// EC2's state of an instance whose host is up. That it is not any more is seen a minute late, by which time nothing
+    /// on it can be saved; half, and each look of a long wait costs a call more.
+    pub(super) const INSTANCE: Duration = Duration::from_secs(60);
+    /// Lifecycle states: a turn may act on a state this old; nothing that we do within it is wrong for an
     /// instance that went on to the next state.
     pub(super) const STATE: Duration = Duration::from_secs(20);
     /// Kind and deregistration delay of a target group: configuration.
     pub(super) const FACTS: Duration = Duration::from_secs(300);
-    /// Health of a group that we take nothing out of in this turn.
-    pub(super) const HEALTH: Duration = Duration::from_secs(15);
+    /// Health of a group: gather's rules say for what a health of which age is good.
+    pub(super) const HEALTH: Duration = Duration::from_secs(60);
     /// Services without their endpoints: configuration.
     pub(super) const SERVICES: Duration = Duration::from_secs(30);
     /// Names of nodes: verified at each use.
@@ -103,7 +106,7 @@ impl Kept {
             groups: Cache::bounded(REMEMBERED_MAX, keeps::GROUP),
             hooks: Cache::bounded(REMEMBERED_MAX, keeps::GROUP),
             memberships: Cache::bounded(REMEMBERED_MAX, keeps::STATE),
-            instances: Cache::bounded(REMEMBERED_MAX, keeps::STATE),
+            instances: Cache::bounded(REMEMBERED_MAX, keeps::INSTANCE),
             facts: Cache::bounded(REMEMBERED_MAX, keeps::FACTS),
             health: Cache::bounded(REMEMBERED_MAX, keeps::HEALTH),
             services: Cache::bounded(REMEMBERED_MAX, keeps::SERVICES),

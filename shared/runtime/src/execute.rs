@@ -10,11 +10,11 @@ use cluster::ClusterError;
 use decision::id::{ClusterName, InstanceId};
 use decision::plan::{For, ForMany, Plan, PlannedAnswer, Remove};
 use decision::snapshot::HookState;
-use decision::step::{Deregister, HookCall, NodePatch, Note, Outcome, TargetChange};
+use decision::step::{Class, Deregister, HookCall, NodePatch, Note, Outcome, TargetChange};
 use decision::time::Timestamp;
 use futures_util::StreamExt;
 use futures_util::stream;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Calls at once in one wave. A batch is ten messages; ten evictions of each would take a hundred of the API server's
 /// seats. Twice: an API server of the smallest size queues. Half: a storm's evictions take twice as long.
@@ -27,6 +27,19 @@ pub struct Outcomes {
     pub steps: Vec<Done>,
     /// Each message whose hook was to be answered: how that ended.
     pub answers: BTreeMap<String, Answered>,
+}
+
+impl Outcomes {
+    /// Instances with a step that failed in a way which an immediate look would not change: no conflict, no budget.
+    pub(crate) fn stalled(&self) -> BTreeSet<InstanceId> {
+        let stalls = |done: &&Done| match &done.outcome {
+            Outcome::Done | Outcome::Skipped(_) => false,
+            Outcome::Failed { class, .. } => {
+                !matches!(class, Class::Conflict | Class::Blocked | Class::Gone | Class::Mismatch)
+            }
+        };
+        self.steps.iter().filter(stalls).map(|done| done.instance.clone()).collect()
+    }
 }
 
 /// One step that was tried.

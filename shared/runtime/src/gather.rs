@@ -22,6 +22,7 @@ use decision::snapshot::{Read, Seen, Snapshot, Unread};
 use decision::time::Timestamp;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// A turn's reads: for whom, at what time, until when.
 #[derive(Clone, Copy, Debug)]
@@ -104,6 +105,27 @@ fn begin(
         },
         cluster: ClusterView::NotAsked,
         memory,
+    }
+}
+
+/// How long reading ahead may take. Twice: a first turn lasts as much longer. Half: a slow call was made for nothing.
+const AHEAD_MAX: Duration = Duration::from_millis(400);
+
+/// Reads ahead what the departures that begin with this turn will want in the next one, beside the cordon: what rarely
+/// changes, and the health of their groups. Economy only: nothing waits for a rate limit here, and what fails is read
+/// again in its own time.
+pub async fn ahead(app: &App, snapshots: &[Snapshot]) {
+    let now = app.clock.now();
+    let round = Round { app, now, until: now + AHEAD_MAX };
+    let health = aws::HealthOnce::default();
+    for snapshot in snapshots {
+        let groups = looks::target_groups_ahead(snapshot, &app.policy);
+        if !groups.is_empty() {
+            drop(aws::target_groups(round, &groups, &snapshot.instance, &health).await);
+        }
+        if looks::begins(snapshot, &app.policy) {
+            cluster::services_ahead(round, snapshot).await;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What arrived: the messages of one invocation, each parsed alone, so that one bad body fails nobody else.
 
-use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
+use aws_lambda_events::sqs::SqsMessage;
 use decision::event::{EventError, Parsed, parse, parse_value};
 use decision::id::InstanceId;
 use decision::signal::Signal;
@@ -74,6 +74,13 @@ pub fn read(payload: &Value, now: Timestamp) -> Inbox {
         Some(records) => {
             inbox.queued = true;
             for record in records {
+                let Ok(record) = record else {
+                    // Not what SQS sends: it can't be moved, so it comes back and the queue's own redrive takes it.
+                    let message = unread_id(payload, inbox.len());
+                    let error = EventError::Empty;
+                    inbox.unreadable.push(Unreadable { message, receipt: None, error });
+                    continue;
+                };
                 let message = record.message_id.clone().unwrap_or_default();
                 let body = record.body.clone().unwrap_or_default();
                 let handle = record.receipt_handle.clone().unwrap_or_default();
@@ -104,6 +111,11 @@ struct Facts {
 }
 
 impl Inbox {
+    /// How many messages it holds.
+    fn len(&self) -> usize {
+        self.arrived.len() + self.ignored.len() + self.unreadable.len()
+    }
+
     fn sort_in(&mut self, message: String, facts: Facts, parsed: Result<Parsed, EventError>) {
         let Facts { receives, queued_at, now, receipt } = facts;
         let got_at = queued_at.unwrap_or(now);
@@ -129,13 +141,18 @@ impl Inbox {
 }
 
 /// The records of an SQS event; `None` when the payload is something else.
-fn batch(payload: &Value) -> Option<Vec<SqsMessage>> {
+fn batch(payload: &Value) -> Option<Vec<Result<SqsMessage, serde_json::Error>>> {
     let records = payload.get("Records")?.as_array()?;
     let queued = records.iter().all(|record| record["eventSource"] == "aws:sqs");
     if !queued || records.is_empty() {
         return None;
     }
-    serde_json::from_value::<SqsEvent>(payload.clone()).ok().map(|event| event.records)
+    Some(records.iter().cloned().map(serde_json::from_value).collect())
+}
+
+/// The id of the n-th record, as far as it has one.
+fn unread_id(payload: &Value, n: usize) -> String {
+    payload["Records"][n]["messageId"].as_str().unwrap_or_default().to_owned()
 }
 
 fn number(record: &SqsMessage, attribute: &str) -> Option<i64> {

@@ -11,13 +11,13 @@ use crate::app::App;
 use crate::execute::Answered;
 use crate::message::{Arrived, BARE, Inbox, Unreadable, read};
 use crate::record::{Fate, Ledger};
-use crate::turn::{Turn, turn};
+use crate::turn::{self, Turn};
 use cloud::sqs::Hide;
 use decision::decision::{Decision, Next};
 use decision::id::{ClusterName, InstanceId, NodeName};
 use decision::limits::HIDE_MAX;
 use decision::time::Timestamp;
-use futures_util::future::{FutureExt as _, select_all};
+use futures_util::future::{FutureExt as _, join_all, select_all};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -149,36 +149,42 @@ impl<'a> Slice<'a> {
     }
 
     async fn dead_letter_unreadable(&mut self) {
-        for unreadable in std::mem::take(&mut self.unreadable) {
-            let why = unreadable.error.to_string();
-            let body = unreadable.receipt.as_ref().map(|receipt| receipt.body.clone());
-            self.dead_letter(&unreadable.message, body, why).await;
+        let unreadable = std::mem::take(&mut self.unreadable);
+        // All at once: one after the other, a slow queue would use up the time of the others' turns.
+        let sends = unreadable.iter().map(|unreadable| {
+            let body = unreadable.receipt.as_ref().map(|receipt| receipt.body.as_str());
+            self.send_dead_letter(body, unreadable.error.to_string())
+        });
+        let sent = join_all(sends).await;
+        for (unreadable, sent) in unreadable.iter().zip(sent) {
+            self.dead_lettered(&unreadable.message, sent);
         }
     }
 
-    /// Sends one message to the dead-letter queue with the reason; it comes back if that fails.
-    async fn dead_letter(&mut self, message: &str, body: Option<String>, why: String) {
-        if let (Some(queues), Some(body)) = (&self.app.queues, body) {
-            let sent = cloud::sqs::dead_letter(
-                &self.app.aws.sqs,
-                queues.dead_letter.as_str(),
-                &body,
-                &why,
-            )
-            .await;
-            if let Err(error) = sent {
-                tracing::error!(
-                    message,
-                    error = error.why(),
-                    reason = why,
-                    "dead letter not sent, the message stays"
-                );
+    /// Sends one message to the dead-letter queue with the reason; gives the reason back, or what went wrong.
+    async fn send_dead_letter(&self, body: Option<&str>, why: String) -> Result<String, String> {
+        let (Some(queues), Some(body)) = (&self.app.queues, body) else {
+            // A bare event has nobody who would send it again; a queue's message must not vanish.
+            let reason = || format!("no dead-letter queue to send it to: {why}");
+            return if self.queued { Err(reason()) } else { Ok(why) };
+        };
+        let (sqs, queue) = (&self.app.aws.sqs, queues.dead_letter.as_str());
+        let sent = cloud::sqs::dead_letter(sqs, queue, body, &why).await;
+        sent.map(|()| why).map_err(|error| error.why())
+    }
+
+    /// Takes note of a dead letter; its message comes back if that failed.
+    fn dead_lettered(&mut self, message: &str, sent: Result<String, String>) {
+        match sent {
+            Ok(reason) => {
+                tracing::error!(message, reason, "dead letter");
+                self.ledger.end(message, Fate::DeadLettered(reason));
+            }
+            Err(error) => {
+                tracing::error!(message, error, "dead letter not sent, the message stays");
                 self.failed.insert(message.to_owned());
-                return;
             }
         }
-        tracing::error!(message, reason = why, "dead letter");
-        self.ledger.end(message, Fate::DeadLettered(why));
     }
 
     async fn turns(&mut self, until: Timestamp) {
@@ -187,7 +193,8 @@ impl<'a> Slice<'a> {
             if self.app.clock.now() + TURN_MIN > until {
                 return;
             }
-            let turn = turn(self.app, &self.open, until).await;
+            let next = if storm { turn::Next::Later } else { turn::Next::Follows };
+            let turn = turn::turn(self.app, &self.open, until, next).await;
             self.ledger.turn(&turn, self.app.clock.now());
             self.apply(&turn).await;
             for decision in turn.decisions {
@@ -209,14 +216,19 @@ impl<'a> Slice<'a> {
 
     /// Takes what the turn said of each message.
     async fn apply(&mut self, turn: &Turn) {
-        let answers = turn.decisions.iter().flat_map(|decision| &decision.answers);
+        let answers = turn.decisions.iter().flat_map(|decision| {
+            decision.answers.iter().map(move |answer| (&decision.instance, answer))
+        });
+        let stalled = turn.outcomes.stalled();
+        let retry_at = self.app.clock.now() + RETRY_AFTER;
         let mut rejected = Vec::new();
-        for answer in answers {
+        for (instance, answer) in answers {
             let message = &answer.message;
             let answered = turn.outcomes.answers.get(message);
             match (&answer.next, answered) {
                 (Next::ComeBack { at }, _) => {
-                    self.due.insert(message.clone(), *at);
+                    let at = if stalled.contains(instance) { (*at).max(retry_at) } else { *at };
+                    self.due.insert(message.clone(), at);
                 }
                 (Next::Finished(ending), _) => self.finish(message, Fate::of(ending)),
                 (Next::Answer { result, why, .. }, Some(Answered::Accepted)) => {
@@ -243,12 +255,11 @@ impl<'a> Slice<'a> {
         }
         for (message, why) in rejected {
             let arrived = self.open.iter().find(|arrived| arrived.message == message);
-            let body = arrived
-                .and_then(|arrived| arrived.receipt.as_ref())
-                .map(|receipt| receipt.body.clone());
-            self.dead_letter(&message, body, why).await;
-            self.open
-                .retain(|arrived| arrived.message != message || self.failed.contains(&message));
+            let receipt = arrived.and_then(|arrived| arrived.receipt.as_ref());
+            let sent =
+                self.send_dead_letter(receipt.map(|receipt| receipt.body.as_str()), why).await;
+            self.dead_lettered(&message, sent);
+            self.open.retain(|arrived| arrived.message != message);
         }
     }
 

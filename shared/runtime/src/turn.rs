@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::execute::{Act, Outcomes, execute};
-use crate::gather::gather;
+use crate::gather::{ahead, gather};
 use crate::message::Arrived;
 use decision::decide::abandon;
 use decision::decision::Decision;
@@ -30,8 +30,17 @@ pub struct Turn {
     pub clusters: BTreeMap<InstanceId, ClusterName>,
 }
 
+/// Whether another turn follows in the same invocation, for which reading ahead is worth while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// At once.
+    Follows,
+    /// In a later invocation: others wait for this one's place.
+    Later,
+}
+
 /// Makes one turn; its calls end by `until`.
-pub async fn turn(app: &App, batch: &[Arrived], until: Timestamp) -> Turn {
+pub async fn turn(app: &App, batch: &[Arrived], until: Timestamp, next: Next) -> Turn {
     let now = app.clock.now();
     let snapshots = gather(app, batch, now, until - ACT_RESERVE).await;
     let clusters = snapshots.iter().filter_map(cluster_of).collect();
@@ -39,7 +48,12 @@ pub async fn turn(app: &App, batch: &[Arrived], until: Timestamp) -> Turn {
         snapshots.iter().map(|snapshot| decide_safely(app, snapshot)).collect();
     let plan = join(&decisions);
     let act = Act { app, clusters: &clusters, until };
-    let outcomes = execute(act, plan).await;
+    let ahead = async {
+        if next == Next::Follows {
+            ahead(app, &snapshots).await;
+        }
+    };
+    let (outcomes, ()) = futures_util::join!(execute(act, plan), ahead);
     for decision in decisions.iter().filter(|decision| decision.report.tell_blocked) {
         act.remember_blocked(&decision.instance, now);
         tracing::warn!(

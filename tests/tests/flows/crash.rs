@@ -41,7 +41,8 @@ async fn a_process_killed_at_any_of_its_waits_loses_nothing() {
 async fn every_invocation_of_the_first_minute_killed_half_way_loses_nothing() {
     let past = Flow::new()
         .with(|scenario| {
-            scenario.faults.kills = (1..=8).map(|number| (number, 9 * number as u32)).collect()
+            let kills = (1..=8_u32).map(|number| (u64::from(number), 9 * number));
+            scenario.faults.kills = kills.collect();
         })
         .replaces([0])
         .run()

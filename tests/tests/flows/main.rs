@@ -3,6 +3,8 @@
 //! Each test is a scenario, what befalls it when, and a look at what became of it. The names are sentences; where one
 //! begins with `lost_hook_`, its number is that of a complaint that users of other tools have filed.
 
+#![expect(clippy::unwrap_used, reason = "a test that can't go on should say where")]
+
 mod bad_input;
 mod call_budget;
 mod crash;

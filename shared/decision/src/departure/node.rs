@@ -97,7 +97,7 @@ fn cordoned(case: &Case<'_>, view: &NodeView, record: &Departure, mut report: Re
         since: case.since,
         begun: record.since,
         hard: record.hard().or(case.hard),
-        records: records.as_ref().map_or(Records::Unread, Records::Known),
+        records: records.as_ref().map_or(Records::Unread(record), Records::Known),
     };
     let mut withdrawal = Withdrawal::look(case, &order, record);
     withdrawal.tell(&mut report);
@@ -145,6 +145,7 @@ fn pods(
         }
     };
     let order: NodeOrder = view.peers.as_deref().map(node_order).unwrap_or_default();
+    let order = with_own(order, case, view, record);
     let bench = Bench {
         now: case.now(),
         policy: case.policy,
@@ -173,6 +174,21 @@ fn pods(
     emptied(case, view, steps, withdrawal, (report, others_hold_volumes))
 }
 
+/// The order with this node in it: the list does not have it while it is only observed. Without a list there is no
+/// order, and nobody's place in it.
+fn with_own(
+    mut order: NodeOrder,
+    case: &Case<'_>,
+    view: &NodeView,
+    record: &Departure,
+) -> NodeOrder {
+    if view.peers.is_ok() {
+        let hard = record.hard().unwrap_or(Timestamp::from_millis(i64::MAX));
+        order.entry(view.node.name.clone()).or_insert((hard, case.snapshot.instance.clone()));
+    }
+    order
+}
+
 /// An Event on the node when the drain has stood still for a while, now and then.
 fn blocked(case: &Case<'_>, view: &NodeView, report: &mut Report) -> Option<Step> {
     let told = case.snapshot.memory.blocked_reported_at;
@@ -193,7 +209,7 @@ fn is_leaving(pod: &crate::snapshot::cluster::Pod) -> bool {
     pod.deletion.is_some()
 }
 
-/// The pods are gone: volumes next, then what the load balancers still need the node for.
+/// The pods are gone: what the load balancers still need the node for, and volumes, which leave meanwhile.
 fn emptied(
     case: &Case<'_>,
     view: &NodeView,
@@ -201,6 +217,14 @@ fn emptied(
     withdrawal: &Withdrawal<'_>,
     (mut report, others_hold_volumes): (Report, bool),
 ) -> Course {
+    if withdrawal.unread.is_some() {
+        return last_or(case, steps, report, case.look());
+    }
+    if let Some(until) = withdrawal.stays_until {
+        report.stage = Stage::Settling(until);
+        let at = (case.now() + SETTLING_LOOK).max(case.look()).min(case.in_time());
+        return last_or(case, steps, report, withdrawal.wake.map_or(at, |wake| wake.min(at)));
+    }
     let attached = match &view.volumes {
         Ok(volumes) if others_hold_volumes => {
             report.volumes_left(volumes);
@@ -213,14 +237,6 @@ fn emptied(
         report.stage = Stage::Detaching;
         report.volumes(view.volumes.as_deref().unwrap_or_default());
         return last_or(case, steps, report, case.look());
-    }
-    if withdrawal.unread.is_some() {
-        return last_or(case, steps, report, case.look());
-    }
-    if let Some(until) = withdrawal.stays_until {
-        report.stage = Stage::Settling(until);
-        let at = (case.now() + SETTLING_LOOK).max(case.look()).min(case.in_time());
-        return last_or(case, steps, report, withdrawal.wake.map_or(at, |wake| wake.min(at)));
     }
     report.stage = Stage::Drained;
     case.done(steps, report, "drained: pods, registrations and volumes are gone".into())

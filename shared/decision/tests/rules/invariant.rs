@@ -146,6 +146,13 @@ fn any_group() -> impl Strategy<Value = TargetGroup> {
         })
 }
 
+/// DescribeTargetHealth is asked once about each group.
+fn groups_told_apart(mut groups: Vec<TargetGroup>) -> Vec<TargetGroup> {
+    let mut known = std::collections::BTreeSet::new();
+    groups.retain(|group| known.insert(group.arn.clone()));
+    groups
+}
+
 fn any_record() -> impl Strategy<Value = Departure> {
     let claims = vec((select(vec!["web", "api"]), instant(), weighted(0.8)), 0..3);
     let number = prop_oneof![8 => Just(1_usize), 1 => Just(2_usize)];
@@ -397,7 +404,7 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
     let aws = (
         read(option::weighted(0.95, managed)),
         read(option::weighted(0.9, ec2s)),
-        read(vec(any_group(), 0..3)),
+        read(vec(any_group(), 0..3).prop_map(groups_told_apart)),
     );
     (vec(any_signal(), 1..4), instant(), state, aws, any_cluster(), any_memory()).prop_map(
         |(mut signals, now, state, (group, ec2, target_groups), cluster, memory)| {

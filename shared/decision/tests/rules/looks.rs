@@ -96,7 +96,13 @@ fn a_turn_reads_no_more_than_it_can_use() {
     let rows: &[(&str, &str, Change, &str)] = &[
         ("before the cordon", "act", |snapshot| *snapshot = signalled_out(), ""),
         ("before the proof", "act", |snapshot| *snapshot = signalled(Terminating, RootVolume), ""),
-        ("cordoned, nothing left", "act", |_| {}, "groups peers pods volumes"),
+        ("cordoned, nothing left", "act", |_| {}, "groups pods volumes"),
+        (
+            "its groups could not be read",
+            "act",
+            |snapshot| snapshot.aws.target_groups = Err(unread()),
+            "groups peers pods",
+        ),
         (
             "cordoned, a pod is left",
             "act",
@@ -110,14 +116,14 @@ fn a_turn_reads_no_more_than_it_can_use() {
                 let ending = Pod { deletion: deleted(after(80)), ..pod("web-1") };
                 view_mut(snapshot).pods = Ok(vec![ending]);
             },
-            "groups peers pods",
+            "groups pods",
         ),
-        ("its target leaves now", "act", registered, "groups peers volumes"),
+        ("its target leaves now", "act", registered, "groups peers"),
         (
             "observed, everything",
             "observe",
             |snapshot| *snapshot = signalled_out(),
-            "groups peers pods volumes",
+            "groups pods volumes",
         ),
     ];
     for (name, mode, change, expected) in rows {
@@ -128,9 +134,9 @@ fn a_turn_reads_no_more_than_it_can_use() {
     }
     let policy = policy(&[("TARGET_GROUPS", arn("web").as_str())]);
     let rows = [
-        ("the call follows", after(58), "groups peers volumes"),
-        ("three seconds old", after(57), "groups peers volumes"),
-        ("the call failed: pods are read beside it", after(56), "groups peers pods volumes"),
+        ("the call follows", after(58), "groups peers"),
+        ("three seconds old", after(57), "groups peers"),
+        ("the call failed: pods are read beside it", after(56), "groups peers pods"),
     ];
     for (name, at, expected) in rows {
         let mut snapshot = departing();
@@ -179,5 +185,21 @@ fn a_target_that_drains_lets_the_pods_be_read() {
     let mut snapshot = departing();
     snapshot.aws.target_groups =
         Ok(vec![web(vec![target(1, TargetState::Draining), target(2, TargetState::Healthy)])]);
-    assert_eq!(reads(&mut snapshot, &policy), "groups peers pods volumes");
+    assert_eq!(reads(&mut snapshot, &policy), "groups pods", "volumes leave meanwhile");
+}
+
+#[test]
+fn only_a_departure_that_begins_is_read_ahead() {
+    let groups = arn("web");
+    let rows = [
+        ("before the cordon", "act", signalled_out(), 1),
+        ("cordoned", "act", departing(), 0),
+        ("an arrival", "act", signalled_in(), 0),
+        ("observed: this turn reads all there is", "observe", signalled_out(), 0),
+    ];
+    for (name, mode, snapshot, ahead) in rows {
+        let policy = policy(&[("MODE", mode), ("TARGET_GROUPS", groups.as_str())]);
+        assert_eq!(looks::begins(&snapshot, &policy), ahead > 0, "{name}");
+        assert_eq!(looks::target_groups_ahead(&snapshot, &policy).len(), ahead, "{name}");
+    }
 }

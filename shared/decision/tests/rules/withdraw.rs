@@ -294,7 +294,9 @@ fn nobody_leaves_on_a_guess() {
     let group = web(healthy(1..=4));
     let (me, policy) = (instance(1), policy(&[]));
     let unlisted = May::Later { at: after(NOW) + ORDER_SETTLES, why: Wait::Unlisted };
-    let unread = standing(&group, &order(&me, after(NOW), Records::Unread), &policy);
+    let own = departing([1]);
+    let unread = Records::Unread(&own[&me]);
+    let unread = standing(&group, &order(&me, after(NOW), unread), &policy);
     assert_eq!(may(unread), unlisted, "the list failed");
     let others = departing([2]);
     let not_in = standing(&group, &order(&me, after(NOW), Records::Known(&others)), &policy);

@@ -2,18 +2,29 @@
 
 use super::{Groups, Hooks, Round};
 use crate::limiter::Bucket;
-use crate::retry::{self, Classed as _};
+use crate::retry::{self, Classed as _, Failure};
 use cloud::CloudError;
 use cloud::elbv2::GroupFacts;
 use decision::id::{AsgName, InstanceId, TargetGroupArn};
+use decision::limits::HEALTH_FRESH;
 use decision::looks;
-use decision::snapshot::aws::{RegistrationOwner, Target, TargetGroup};
+use decision::snapshot::aws::{Instance, RegistrationOwner, Target, TargetGroup};
 use decision::snapshot::{Read, Snapshot, Unread};
+use decision::step::Class;
 use decision::time::Timestamp;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::Mutex;
+
+/// One read through the retry loop and its bucket, with its failure as it was.
+async fn tried<T>(
+    round: Round<'_>,
+    bucket: &Bucket,
+    call: impl AsyncFn() -> Result<T, CloudError>,
+) -> Result<T, Failure<CloudError>> {
+    retry::read(round.until, &round.app.clock, Some(bucket), call).await
+}
 
 /// One read through the retry loop and its bucket.
 async fn read<T>(
@@ -49,7 +60,7 @@ pub(super) async fn groups(round: Round<'_>, asgs: &BTreeSet<AsgName>) -> Groups
         }
         // Configuration: what was read some minutes ago is better than nothing while AWS does not answer.
         Err(unread) => found.extend(missing.into_iter().map(|asg| {
-            let old = app.kept.groups.last(&asg);
+            let old = app.kept.groups.last(&asg).filter(Option::is_some);
             (asg, old.ok_or_else(|| unread.clone()))
         })),
     }
@@ -127,11 +138,20 @@ pub(super) async fn instances(round: Round<'_>, snapshots: &mut [Snapshot]) {
             Ok(found) => Ok(found.get(&snapshot.instance).cloned()),
             Err(unread) => Err(unread.clone()),
         };
-        if let Ok(Some(instance)) = &snapshot.aws.instance {
+        let is_up = |instance: &&Instance| instance.state.is_up();
+        if let Some(instance) = snapshot.aws.instance.iter().flatten().find(is_up) {
             app.kept.instances.put(snapshot.instance.clone(), instance.clone(), round.now);
         }
     }
 }
+
+/// How long a health stays good in which the instance still drains. Half: a departure costs more calls. Twice: its end
+/// is seen that much later.
+const DRAINING_KEPT: Duration = Duration::from_secs(15);
+
+/// The same when nothing of it is in the group. Half: a departure costs more calls. Twice: a target that somebody
+/// registers again is noticed too late.
+const OUT_KEPT: Duration = Duration::from_secs(30);
 
 type Health = Read<(Timestamp, Vec<Target>)>;
 
@@ -158,7 +178,12 @@ pub(super) async fn target_groups(
     for (arn, owner) in wanted {
         // A group that was deleted has no targets to take out.
         let Some((facts, delay)) = facts.get(arn) else { continue };
-        let (read_at, targets) = health(round, arn, me, once).await?;
+        let health = health(round, arn, me, once).await;
+        if health.is_err() {
+            // Perhaps it was deleted meanwhile: the next turn describes it anew.
+            round.app.kept.facts.forget(arn);
+        }
+        let (read_at, targets) = health?;
         groups.push(TargetGroup {
             arn: arn.clone(),
             owner: *owner,
@@ -168,6 +193,7 @@ pub(super) async fn target_groups(
             read_at,
         });
     }
+    groups.sort_by(|one, other| one.arn.cmp(&other.arn));
     Ok(groups)
 }
 
@@ -183,9 +209,8 @@ async fn health(
         return health.clone();
     }
     let kept = app.kept.health.get(arn, round.now);
-    // An older health is good enough to see that nothing of ours is in: nothing is taken out on its strength.
-    if let Some((read_at, targets)) = kept.filter(|(_, targets)| !is_in(targets, me)) {
-        return Ok((read_at, targets));
+    if let Some(kept) = kept.filter(|(read_at, targets)| is_good(round, *read_at, targets, me)) {
+        return Ok(kept);
     }
     // From the call itself on, so that a wait for the rate limit makes no answer old; a second try counts anew.
     let call = async || {
@@ -201,11 +226,51 @@ async fn health(
     health
 }
 
+/// Whether a health that was read before is good enough for this instance. What is still in may be taken out on its
+/// strength, so it must be fresh; that it is out is seen as well in an older one.
+fn is_good(round: Round<'_>, read_at: Timestamp, targets: &[Target], me: &InstanceId) -> bool {
+    let lasts = if is_in(targets, me) {
+        HEALTH_FRESH / 2
+    } else if targets.iter().any(|target| target.id == me.as_str()) {
+        DRAINING_KEPT
+    } else {
+        OUT_KEPT
+    };
+    round.now.since(read_at) < lasts
+}
+
 fn is_in(targets: &[Target], me: &InstanceId) -> bool {
     targets.iter().any(|target| target.id == me.as_str() && target.state.is_registered())
 }
 
 type Facts = BTreeMap<TargetGroupArn, (GroupFacts, Duration)>;
+
+/// The groups that exist. One that was deleted fails the whole call (`TargetGroupNotFound`): then each is asked for
+/// alone, and the deleted ones are left out, since they have no targets.
+async fn described(
+    round: Round<'_>,
+    wanted: &[TargetGroupArn],
+) -> Read<BTreeMap<TargetGroupArn, GroupFacts>> {
+    let (app, bucket) = (round.app, &round.app.limits.elbv2_reads);
+    let call = || cloud::elbv2::describe(&app.aws.elbv2, wanted);
+    match tried(round, bucket, call).await {
+        Ok(described) => return Ok(described),
+        Err(failure) if failure.class() != Class::Gone => {
+            return Err(Unread::because(failure.why()));
+        }
+        Err(_) => {}
+    }
+    let mut found = BTreeMap::new();
+    for arn in wanted {
+        let call = || cloud::elbv2::describe(&app.aws.elbv2, std::slice::from_ref(arn));
+        match tried(round, bucket, call).await {
+            Ok(described) => found.extend(described),
+            Err(failure) if failure.class() == Class::Gone => {}
+            Err(failure) => return Err(Unread::because(failure.why())),
+        }
+    }
+    Ok(found)
+}
 
 /// Kind and deregistration delay, which rarely change.
 async fn facts(round: Round<'_>, wanted: impl Iterator<Item = &TargetGroupArn>) -> Read<Facts> {
@@ -222,11 +287,12 @@ async fn facts(round: Round<'_>, wanted: impl Iterator<Item = &TargetGroupArn>) 
     if missing.is_empty() {
         return Ok(found);
     }
-    let call = || cloud::elbv2::describe(&app.aws.elbv2, &missing);
-    let described = read(round, &app.limits.elbv2_reads, call).await?;
-    for (arn, group) in described {
+    for (arn, group) in described(round, &missing).await? {
         let call = || cloud::elbv2::deregistration_delay(&app.aws.elbv2, &arn);
-        let delay = read(round, &app.limits.elbv2_reads, call).await?;
+        let delay = match tried(round, &app.limits.elbv2_reads, call).await {
+            Err(failure) if failure.class() == Class::Gone => continue,
+            delay => delay.map_err(|failure| Unread::because(failure.why()))?,
+        };
         app.kept.facts.put(arn.clone(), (group.clone(), delay), round.now);
         found.insert(arn, (group, delay));
     }

@@ -5,7 +5,7 @@ use crate::retry::{self, Classed as _, Failure};
 use cluster::ClusterError;
 use decision::id::{ClusterName, InstanceId, NodeName};
 use decision::looks::{self, ClusterLook};
-use decision::snapshot::cluster::{ClusterView, Node, NodeLookup, NodeView, Pod, Service};
+use decision::snapshot::cluster::{ClusterView, Node, NodeLookup, NodeView, Peer, Pod, Service};
 use decision::snapshot::{Read, Snapshot, Unread};
 
 type Tried<T> = Result<T, Failure<ClusterError>>;
@@ -120,8 +120,9 @@ pub(super) async fn rest(round: Round<'_>, snapshot: &mut Snapshot) {
     let (cluster, mut view) = (cluster.clone(), view.clone());
     let Ok(Some(client)) = round.app.client(&cluster, round.until).await else { return };
     let policy = &round.app.policy;
-    if looks::peers(snapshot, &view, policy) {
-        view.peers = plain(read(round, &cluster, || cluster::departing(&client)).await);
+    let listed = looks::peers(snapshot, &view, policy);
+    if listed {
+        view.peers = departing(round, &cluster, &client).await;
     }
     if looks::pods(snapshot, &view, policy) {
         view.pods =
@@ -129,12 +130,17 @@ pub(super) async fn rest(round: Round<'_>, snapshot: &mut Snapshot) {
     }
     if looks::budgets(snapshot, &view, policy) {
         let pods = view.pods.clone().unwrap_or_default();
-        let (budgets, services, siblings) = futures_util::join!(
+        let peers = async {
+            if listed { view.peers.clone() } else { departing(round, &cluster, &client).await }
+        };
+        let (peers, budgets, services, siblings) = futures_util::join!(
+            peers,
             read(round, &cluster, || cluster::budgets(&client)),
             services(round, &cluster, &client, &pods),
             read(round, &cluster, || cluster::siblings(&client, &pods)),
         );
-        (view.budgets, view.services, view.siblings) = (plain(budgets), services, plain(siblings));
+        (view.peers, view.services) = (peers, services);
+        (view.budgets, view.siblings) = (plain(budgets), plain(siblings));
     }
     if looks::volumes(snapshot, &view, policy) {
         view.volumes =
@@ -143,8 +149,38 @@ pub(super) async fn rest(round: Round<'_>, snapshot: &mut Snapshot) {
     snapshot.cluster = ClusterView::Reached { cluster, node: NodeLookup::Found(view) };
 }
 
+async fn departing(
+    round: Round<'_>,
+    cluster: &ClusterName,
+    client: &kube::Client,
+) -> Read<Vec<Peer>> {
+    plain(read(round, cluster, || cluster::departing(client)).await)
+}
+
 fn plain<T>(read: Tried<T>) -> Read<T> {
     read.map_err(|error| Unread::because(error.why()))
+}
+
+/// All Services of a cluster, which are kept for a while.
+async fn all_services(
+    round: Round<'_>,
+    cluster: &ClusterName,
+    client: &kube::Client,
+) -> Read<Vec<Service>> {
+    if let Some(services) = round.app.kept.services.get(cluster, round.now) {
+        return Ok(services);
+    }
+    let services = plain(read(round, cluster, || cluster::services(client)).await)?;
+    round.app.kept.services.put(cluster.clone(), services.clone(), round.now);
+    Ok(services)
+}
+
+/// Reads the Services of this snapshot's cluster ahead.
+pub(super) async fn services_ahead(round: Round<'_>, snapshot: &Snapshot) {
+    let ClusterView::Reached { cluster, .. } = &snapshot.cluster else { return };
+    if let Ok(Some(client)) = round.app.client(cluster, round.until).await {
+        drop(all_services(round, cluster, &client).await);
+    }
 }
 
 /// The Services that select one of these pods, with their endpoints as of now.
@@ -154,15 +190,7 @@ async fn services(
     client: &kube::Client,
     pods: &[Pod],
 ) -> Result<Vec<Service>, Unread> {
-    let kept = round.app.kept.services.get(cluster, round.now);
-    let services = match kept {
-        Some(services) => services,
-        None => {
-            let services = plain(read(round, cluster, || cluster::services(client)).await)?;
-            round.app.kept.services.put(cluster.clone(), services.clone(), round.now);
-            services
-        }
-    };
+    let services = all_services(round, cluster, client).await?;
     let mut ours: Vec<Service> = services
         .into_iter()
         .filter(|service| pods.iter().any(|pod| decision::matching::serves(service, pod)))
