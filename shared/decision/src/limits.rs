@@ -79,7 +79,9 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(60);
 /// The shortest heartbeat timeout that is supported; below it a crash can cost more than half of the timeout.
 pub const HEARTBEAT_SUPPORTED_MIN: Duration = Duration::from_secs(120);
 
-/// How long a hook without a usable cluster or group may be looked up again before it is answered anyway.
+/// How long a hook or a group that is not in AWS's answer is looked up again before the signal counts as over: what is
+/// read may be a minute old. Also how long a hook that can't be read is waited for before the event's own words count.
+/// Half: a hook that was just made is forgotten. Twice: a signal of a deleted group comes back four minutes.
 pub const LOOKUP_PATIENCE: Duration = Duration::from_secs(120);
 
 /// While a departure is younger than the first value it is looked at every second value. The sum over the 48 hours

@@ -54,7 +54,7 @@ impl Seen {
         let world = place.sandbox.world();
         let mut seen = Self::default();
         for Machine { instance, node, .. } in &place.machines {
-            let pods = mortal(&world, node).map(|pod| name(pod)).collect();
+            let pods = mortal(&world, node).map(name).collect();
             seen.pods.insert(node.clone(), pods);
             seen.nodes.insert(instance.clone(), node.clone());
         }
@@ -71,7 +71,7 @@ impl Seen {
                 let node = node.or(known.map(|known| &known.private_dns)).cloned();
                 let node = node.unwrap_or_default();
                 let runs = |pod: &&Object| world.kubernetes.pod_running(&pod.meta.uid);
-                let running = mortal(world, &node).filter(runs).map(|pod| name(pod)).collect();
+                let running = mortal(world, &node).filter(runs).map(name).collect();
                 let waited = at - action.began_at;
                 let action = action.clone();
                 let ending = Ending { at: at - START, waited, how, running, action };

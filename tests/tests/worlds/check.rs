@@ -64,6 +64,10 @@ fn hooks(scenario: &Scenario, world: &World, broken: &mut Vec<String>) {
         if accepted > 1 {
             broken.push(format!("answered-twice: {action:?}"));
         }
+        let waits = action.ended.is_none() && was_delivered(action, world);
+        if waits && world.aws.sqs.depth(LIFECYCLE_QUEUE) == 0 {
+            broken.push(format!("message-lost: nothing in the queue speaks of {action:?}"));
+        }
         let timed_out = action.ended.is_some_and(|(_, how)| !is_answered(how));
         if timed_out && was_delivered(action, world) && !is_excused(scenario, action, world) {
             broken.push(format!("hook-forgotten: {action:?}"));

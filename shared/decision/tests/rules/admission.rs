@@ -159,13 +159,29 @@ fn what_is_gone_is_over_and_what_could_not_be_read_is_looked_at_again() {
     type Change = fn(&mut Snapshot);
     let rows: &[(&str, Change, &str)] = &[
         (
-            "the hook is gone",
+            "the hook is gone, by a list that may be old",
             |snapshot| snapshot.signals[0].hook = Ok(None),
+            LOOK,
+        ),
+        (
+            "the hook is gone",
+            |snapshot| {
+                snapshot.now = SENT + LOOKUP_PATIENCE;
+                snapshot.signals[0].hook = Ok(None);
+            },
             "over: the Auto Scaling group has no such hook any more",
         ),
         (
-            "the group is gone",
+            "the group is gone, by a list that may be old",
             |snapshot| snapshot.aws.group = Ok(None),
+            LOOK,
+        ),
+        (
+            "the group is gone",
+            |snapshot| {
+                snapshot.now = SENT + LOOKUP_PATIENCE;
+                snapshot.aws.group = Ok(None);
+            },
             "over: the Auto Scaling group no longer exists",
         ),
         ("the group could not be read", |snapshot| snapshot.aws.group = Err(unread()), LOOK),
@@ -412,4 +428,32 @@ fn an_unnamed_cluster_is_no_reason_to_hold_a_hook() {
     let mut snapshot = signalled_in();
     snapshot.cluster = ClusterView::Unnamed;
     check("arrival", &snapshot, &act(), "continue");
+}
+
+#[test]
+fn each_hook_has_its_own_mode_in_either_order() {
+    let mut watched = signalled_out();
+    let mut second = watched.signals[0].clone();
+    second.message = "second".to_owned();
+    watched.signals.push(second);
+    for (observed, acting) in [(0, 1), (1, 0)] {
+        for configured in ["act", "observe"] {
+            let mut snapshot = watched.clone();
+            let metadata = |mode: &str| Some(format!(r#"{{"ebbtide":{{"mode":"{mode}"}}}}"#));
+            for (index, mode) in [(observed, "observe"), (acting, "act")] {
+                if let Ok(Some(facts)) = &mut snapshot.signals[index].hook {
+                    facts.metadata = metadata(mode);
+                }
+            }
+            let decision = decide(&snapshot, &policy(&[("MODE", configured)]));
+            let is_observed =
+                |index: usize| decision.answers[index].next == Next::Finished(Ending::Observed);
+            assert!(is_observed(observed), "{configured}: {:?}", decision.answers);
+            assert!(!is_observed(acting), "{configured}: {:?}", decision.answers);
+            assert!(
+                !decision.steps.is_empty(),
+                "{configured}: the acting hook's departure goes on"
+            );
+        }
+    }
 }
