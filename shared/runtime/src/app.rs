@@ -87,7 +87,7 @@ mod keeps {
     /// Kind and deregistration delay of a target group: configuration.
     pub(super) const FACTS: Duration = Duration::from_secs(300);
     /// Health of a group: gather's rules say for what a health of which age is good.
-    pub(super) const HEALTH: Duration = Duration::from_secs(60);
+    pub(super) const HEALTH: Duration = Duration::from_secs(300);
     /// Services without their endpoints: configuration.
     pub(super) const SERVICES: Duration = Duration::from_secs(30);
     /// Names of nodes: verified at each use.

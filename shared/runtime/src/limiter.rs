@@ -47,12 +47,6 @@ const BURST_MIN: f64 = 1.0;
 /// does not fit into a slice, and each withdrawal takes a turn more.
 const PER_SECOND_MIN: f64 = 0.2;
 
-/// The least burst of an environment's ELBv2 reads: the first look of a departure at two target groups (what they are,
-/// a delay and a health of each). Doubled, twenty environments that start together ask for six times what ELBv2 grants
-/// at once, and are throttled for ten seconds; halved, each first departure of an environment waits five seconds
-/// before its targets leave, since one part in twenty of the rate is a read every 2.7 s.
-const READS_BURST_MIN: f64 = 6.0;
-
 /// How much slower a bucket refills after a throttle, of 1. Doubled is no slower; halved, one throttle
 /// during a storm costs a Spot notice more than it saves.
 const SLOWED_TO: f64 = 0.5;
@@ -119,6 +113,11 @@ impl Bucket {
         Ok(())
     }
 
+    /// Whether the next call would have to wait.
+    pub fn is_empty(&self) -> bool {
+        self.refilled(Instant::now()).tokens < 1.0
+    }
+
     /// The service throttled a call: whatever we thought was left is gone, and for a while tokens come
     /// half as fast. Many throttles at once (calls in parallel) slow it down once.
     pub fn slow_down(&self) {
@@ -173,7 +172,9 @@ impl Bucket {
 pub struct Limits {
     /// RegisterTargets, DeregisterTargets.
     pub elbv2_writes: Bucket,
-    /// DescribeTargetHealth, DescribeTargetGroups and their attributes.
+    /// DescribeTargetHealth, DescribeTargetGroups and their attributes. Its burst is not divided: the first look at a
+    /// departure takes two reads for each target group, and mostly one environment looks. Where many do, each learns
+    /// so by its first throttle, which empties its bucket, and goes on at its part of the rate.
     pub elbv2_reads: Bucket,
     /// DescribeInstances.
     pub ec2_reads: Bucket,
@@ -191,8 +192,8 @@ impl Limits {
         Self {
             elbv2_writes: bucket(ELBV2_WRITES),
             elbv2_reads: {
-                let part = share(ELBV2_READS, concurrency);
-                Bucket::new(part.burst.max(READS_BURST_MIN), part.per_second)
+                let per_second = share(ELBV2_READS, concurrency).per_second;
+                Bucket::new(ELBV2_READS.burst * OUR_SHARE, per_second)
             },
             ec2_reads: bucket(EC2_READS),
             autoscaling: bucket(AUTOSCALING),
@@ -229,11 +230,13 @@ mod tests {
     async fn the_burst_is_free_and_then_tokens_come_at_the_rate() {
         let clock = Clock::starting(Timestamp::EPOCH);
         let bucket = Bucket::new(3.0, 4.0);
+        assert!(!bucket.is_empty());
         let mut waits = Vec::new();
         for _ in 0..5 {
             waits.push(timed(&bucket, &clock).await);
         }
         assert_eq!(waits, [0, 0, 0, 250, 250]);
+        assert!(bucket.is_empty(), "the next one waits");
         tokio::time::sleep(ms(600_000)).await;
         let begun = clock.now();
         bucket.take(3, clock.now() + ms(1), &clock).await.unwrap();
@@ -338,7 +341,7 @@ mod tests {
         let limits = Limits::for_share(2);
         let bursts = [
             (&limits.elbv2_writes, 7.5),
-            (&limits.elbv2_reads, 15.0),
+            (&limits.elbv2_reads, 30.0),
             (&limits.ec2_reads, 37.5),
             (&limits.autoscaling, 56.25),
         ];
@@ -346,7 +349,7 @@ mod tests {
             assert!((bucket.burst - burst).abs() < 1e-9, "{bucket:?}");
         }
         let reads = Limits::for_share(20).elbv2_reads;
-        assert!((reads.burst - READS_BURST_MIN).abs() < 1e-9, "a first look: {reads:?}");
+        assert!((reads.burst - 30.0).abs() < 1e-9, "a first look: {reads:?}");
         assert!((reads.per_second - 0.375).abs() < 1e-9, "{reads:?}");
     }
 }

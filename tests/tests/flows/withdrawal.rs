@@ -2,7 +2,7 @@
 
 use crate::flow::{Flow, MINUTE, SECOND};
 use sandbox::aws::elbv2::Health;
-use sandbox::scenario::{Host, Incident, Owner, START};
+use sandbox::scenario::{Front, Host, Incident, Owner, START};
 use sandbox::traffic::Entry;
 
 #[tokio::test(start_paused = true)]
@@ -113,4 +113,27 @@ async fn a_scale_in_does_not_wait_for_a_replacement_that_never_comes() {
     let group = world.aws.elb.groups.values().next().expect("there is one group");
     let healthy = |health: &Health| matches!(health, Health::Healthy);
     assert_eq!(group.targets.values().filter(|target| healthy(&target.health)).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_in_many_groups_leaves_all_of_them_although_reads_are_rationed() {
+    let past = Flow::new()
+        .with(|scenario| {
+            for port in 30_082..30_094 {
+                let mut front = Front::new(&format!("extra-{port}"), port, Owner::Script);
+                front.target_group.deregistration_delay_seconds = 20;
+                front.rate_per_second = 0.0;
+                scenario.fronts.push(front);
+            }
+        })
+        .replaces([0])
+        .run()
+        .await;
+    let ending = past.drained(0);
+    assert!(ending.waited < 20 * MINUTE, "{ending:?}");
+    let mut left: Vec<String> =
+        past.calls("DeregisterTargets").into_iter().map(|call| call.subject).collect();
+    left.sort();
+    left.dedup();
+    assert_eq!(left.len(), 13, "{left:#?}");
 }

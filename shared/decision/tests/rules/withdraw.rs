@@ -304,6 +304,15 @@ fn nobody_leaves_on_a_guess() {
 }
 
 #[test]
+fn a_list_that_failed_forgets_nothing_of_our_own_withdrawal() {
+    let (me, policy) = (instance(1), policy(&[]));
+    let own = withdrawn(record(1), "web", after(NOW - 5));
+    let order = order(&me, after(NOW), Records::Unread(&own));
+    let expected = Standing::Leaving { settled: after(NOW + 25), drained: after(NOW + 25) };
+    assert_eq!(standing(&web(healthy(2..=4)), &order, &policy), expected);
+}
+
+#[test]
 fn without_a_record_nobody_leaves_before_the_last_moment_and_the_greatest_id_stays() {
     let policy = policy(&[]);
     let group = web(healthy(1..=3));

@@ -167,20 +167,17 @@ pub(super) async fn target_groups(
     once: &HealthOnce,
 ) -> Read<Vec<TargetGroup>> {
     let facts = facts(round, wanted.keys()).await?;
-    // Each read may wait for the rate limit, and targets leave only on the strength of a fresh health. So those that
-    // this instance was in at the last look are read last: else one that waits would always make the others too old.
-    let was_in = |arn: &TargetGroupArn| {
-        round.app.kept.health.last(arn).is_none_or(|(_, targets)| is_in(&targets, me))
-    };
+    // What was never read may wait for the rate limit, so it comes first; then what was read longest ago, as far as there
+    // are tokens: with many groups, each is fresh in some turn, and its targets leave in that one.
     let mut wanted: Vec<_> = wanted.iter().collect();
-    wanted.sort_by_key(|(arn, _)| was_in(arn));
+    wanted.sort_by_key(|(arn, _)| round.app.kept.health.last(arn).map(|(read_at, _)| read_at));
     let mut groups = Vec::new();
     for (arn, owner) in wanted {
         // A group that was deleted has no targets to take out.
         let Some((facts, delay)) = facts.get(arn) else { continue };
         let health = health(round, arn, me, once).await;
-        if health.is_err() {
-            // Perhaps it was deleted meanwhile: the next turn describes it anew.
+        if health.is_err() && !round.app.limits.elbv2_reads.is_empty() {
+            // It did not fail for want of a token. Perhaps it was deleted meanwhile: the next turn describes it anew.
             round.app.kept.facts.forget(arn);
         }
         let (read_at, targets) = health?;
@@ -209,8 +206,13 @@ async fn health(
         return health.clone();
     }
     let kept = app.kept.health.get(arn, round.now);
-    if let Some(kept) = kept.filter(|(read_at, targets)| is_good(round, *read_at, targets, me)) {
-        return Ok(kept);
+    if let Some((read_at, targets)) = kept {
+        // An old health is better than none, and than a wait that would make all the others old. Nothing leaves on its
+        // strength: the executor skips such a call.
+        let rationed = app.limits.elbv2_reads.is_empty();
+        if rationed || is_good(round, read_at, &targets, me) {
+            return Ok((read_at, targets));
+        }
     }
     // From the call itself on, so that a wait for the rate limit makes no answer old; a second try counts anew.
     let call = async || {
@@ -277,7 +279,9 @@ async fn facts(round: Round<'_>, wanted: impl Iterator<Item = &TargetGroupArn>) 
     let app = round.app;
     let (mut found, mut missing) = (Facts::new(), Vec::new());
     for arn in wanted {
-        match app.kept.facts.get(arn, round.now) {
+        let known = app.kept.facts.get(arn, round.now);
+        let rationed = || app.limits.elbv2_reads.is_empty();
+        match known.or_else(|| app.kept.facts.last(arn).filter(|_| rationed())) {
             Some(facts) => {
                 found.insert(arn.clone(), facts);
             }
