@@ -11,7 +11,7 @@ use sandbox::world::{Call, Millis, World};
 
 /// How long a world is watched at most after the last thing befell it: long enough for every wait of ours that is not
 /// somebody else's budget.
-const WATCHED_MS: Millis = 3 * 60_000;
+const WATCHED_MS: Millis = 150_000;
 
 /// One world in so many is watched for hours, past the longest drain and several hard deadlines.
 const LONG_WORLDS: u64 = 200;
