@@ -105,7 +105,9 @@ fn is_excused(scenario: &Scenario, action: &Action, world: &World) -> bool {
         .calls
         .iter()
         .any(|call| call.at > ended_at - CRASHES_MS && call.subject.contains(&action.instance));
-    away || (struck || killed) && kept_trying
+    // A world that ends before the message can come back shows nothing.
+    let unseen = world.now < ended_at + CRASHES_MS / 2;
+    away || (struck || killed) && (kept_trying || unseen)
 }
 
 /// A budget is never violated before the margin of a hard deadline.
