@@ -81,6 +81,16 @@ pub fn function_with(
     deployment: &Deployment,
     decide: Decide,
 ) -> Function {
+    function_of(sandbox, name, deployment, move |app| app.decide = decide)
+}
+
+/// The same with processes that the caller has changed.
+pub fn function_of(
+    sandbox: &Sandbox,
+    name: &str,
+    deployment: &Deployment,
+    change: impl Fn(&mut App) + 'static,
+) -> Function {
     let (stage, parts) = (sandbox.clone(), deployment.clone());
     let mapping = Mapping {
         batch: deployment.batch,
@@ -93,7 +103,7 @@ pub fn function_with(
         timeout_ms: FUNCTION_TIMEOUT_MS,
         environment: Box::new(move |process| {
             let mut app = app(&stage, process, &parts);
-            app.decide = decide;
+            change(&mut app);
             let app = Rc::new(app);
             Environment::new(move |event, deadline| {
                 let app = Rc::clone(&app);

@@ -4,6 +4,7 @@
 //! environment), and so are the HTTP client and the clock, which tests replace.
 
 use crate::ec2::Ec2;
+use crate::events::Events;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_sqs::config::{BehaviorVersion, IdentityCache, StalledStreamProtectionConfig};
@@ -62,6 +63,8 @@ pub struct Endpoints {
     pub sqs: Option<String>,
     /// `AWS_ENDPOINT_URL_EC2`
     pub ec2: Option<String>,
+    /// `AWS_ENDPOINT_URL_EVENTBRIDGE`
+    pub events: Option<String>,
 }
 
 impl Endpoints {
@@ -73,7 +76,8 @@ impl Endpoints {
             elbv2: url.clone(),
             eks: url.clone(),
             sqs: url.clone(),
-            ec2: url,
+            ec2: url.clone(),
+            events: url,
         }
     }
 }
@@ -91,6 +95,8 @@ pub struct Clients {
     pub sqs: aws_sdk_sqs::Client,
     /// EC2.
     pub ec2: Ec2,
+    /// EventBridge.
+    pub events: Events,
 }
 
 impl Clients {
@@ -114,6 +120,7 @@ impl Clients {
             eks: aws_sdk_eks::Client::from_conf(eks.build()),
             sqs: aws_sdk_sqs::Client::from_conf(sqs.build()),
             ec2: Ec2::new(settings),
+            events: Events::new(settings),
         }
     }
 }

@@ -169,7 +169,7 @@ impl Call {
         Self { operation, subject }
     }
 
-    /// What the SDK (or its orchestrator, for EC2) says of a call that failed.
+    /// What the SDK (or its orchestrator, where we sign ourselves) says of a call that failed.
     pub(crate) fn failed<E>(&self, error: SdkError<E, HttpResponse>) -> CloudError
     where
         E: Error + ProvideErrorMetadata + Send + Sync + 'static,

@@ -13,8 +13,10 @@ pub mod ec2;
 pub mod eks;
 pub mod elbv2;
 pub mod error;
+pub mod events;
 mod http;
 mod partition;
+mod signed;
 pub mod sqs;
 
 pub use aws_credential_types::Credentials;

@@ -1,6 +1,7 @@
 //! Which DNS suffix a region's endpoints have: AWS is split into partitions that share nothing.
 //!
-//! The suffixes are those that aws-iam-authenticator accepts for STS; EC2 uses the same ones.
+//! The suffixes are those that aws-iam-authenticator accepts for STS; EC2 and EventBridge use
+//! the same ones.
 
 /// Region prefixes of the partitions other than `aws` and `aws-us-gov`, with their DNS suffix.
 const SUFFIXES: [(&str, &str); 7] = [

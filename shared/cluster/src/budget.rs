@@ -8,13 +8,41 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fmt;
 
-const PATH: &str = "/apis/policy/v1/poddisruptionbudgets";
+const GROUP: &str = "/apis/policy/v1";
+const PLURAL: &str = "poddisruptionbudgets";
 
 /// All budgets of the cluster. One without a selector guards no pod (an empty selector guards all of
 /// its namespace) and is left out.
 pub async fn budgets(client: &kube::Client) -> Result<Vec<Budget>, ClusterError> {
-    let call = Call::get(Operation::ListBudgets, "of all namespaces", PATH.to_owned());
+    let path = format!("{GROUP}/{PLURAL}");
+    let call = Call::get(Operation::ListBudgets, "of all namespaces", path);
     call.list(client, PageOf::Small, RawBudget::guarding).await
+}
+
+/// The request for the budgets of a namespace.
+pub(crate) fn in_namespace(operation: Operation, namespace: &str) -> Call {
+    let path = format!("{GROUP}/namespaces/{namespace}/{PLURAL}");
+    Call::get(operation, format!("of {namespace}"), path)
+}
+
+/// A budget as far as a watch reads it.
+#[derive(Deserialize)]
+pub(crate) struct RawCount {
+    metadata: PodKey,
+    #[serde(default)]
+    status: RawStatus,
+}
+
+impl RawCount {
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.metadata.name
+    }
+
+    /// Whether a pod may leave, as last counted.
+    pub(crate) fn allows(&self) -> bool {
+        self.status.disruptions_allowed > 0
+    }
 }
 
 #[derive(Deserialize)]
@@ -72,6 +100,7 @@ struct RawStatus {
     disruptions_allowed: i32,
     current_healthy: i32,
     desired_healthy: i32,
+    expected_pods: i32,
 }
 
 impl fmt::Display for IntOrPercent {
@@ -93,6 +122,7 @@ impl RawBudget {
             allowed: status.disruptions_allowed,
             healthy: status.current_healthy,
             desired: status.desired_healthy,
+            expected: status.expected_pods,
             unhealthy_always: spec.unhealthy_pod_eviction_policy.as_deref() == Some("AlwaysAllow"),
         })
     }

@@ -7,6 +7,7 @@ use http::{HeaderMap, Method, Request, Response};
 use kube::client::Body;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How many objects a page of this list holds.
@@ -22,6 +23,11 @@ pub(crate) enum PageOf {
 /// How many pages a list may have: 10,000 nodes or pods, 20,000 small objects. Doubled, a list outlasts a slice; halved, the
 /// VolumeAttachments of a thousand nodes may not fit.
 pub(crate) const PAGES_MAX: usize = 40;
+
+/// How many values of a label one request names: more than the Services, or the revisions, on most nodes. A
+/// value has up to 64 characters; doubled, the URL nears the 8 kB that proxies allow; halved, a dense
+/// node costs a second request.
+const VALUES_PER_CALL: usize = 60;
 
 /// How we are named in the API server's audit log.
 const AGENT: &str = concat!("ebbtide/", env!("CARGO_PKG_VERSION"));
@@ -82,6 +88,14 @@ impl Call {
     pub(crate) fn with(mut self, key: &'static str, value: impl Into<String>) -> Self {
         self.query.push((key, value.into()));
         self
+    }
+
+    /// Requests that together ask for the objects whose label has one of these values; none for none.
+    pub(crate) fn for_each_of(self, label: &str, values: &BTreeSet<&str>) -> Vec<Self> {
+        let values: Vec<&str> = values.iter().copied().collect();
+        let selectors =
+            values.chunks(VALUES_PER_CALL).map(|part| format!("{label} in ({})", part.join(",")));
+        selectors.map(|selector| self.clone().with("labelSelector", selector)).collect()
     }
 
     /// Sends it; the answer may still be under way.

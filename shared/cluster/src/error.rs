@@ -48,6 +48,8 @@ pub enum Operation {
     ListVolumes,
     /// WATCH of pods.
     WatchPods,
+    /// WATCH of PodDisruptionBudgets.
+    WatchBudgets,
     /// PATCH of a node.
     PatchNode,
     /// POST of an eviction.
@@ -77,6 +79,7 @@ impl fmt::Display for Operation {
             Self::ListEndpoints => "list endpoint slices",
             Self::ListVolumes => "list volume attachments",
             Self::WatchPods => "watch pods",
+            Self::WatchBudgets => "watch pod disruption budgets",
             Self::PatchNode => "patch node",
             Self::Evict => "evict pod",
             Self::Delete => "delete pod",

@@ -38,4 +38,4 @@ pub use removal::{delete, evict};
 pub use service::{endpoints, services};
 pub use sibling::siblings;
 pub use volume::volumes_on;
-pub use watch::pods_changed;
+pub use watch::{budget_opened, pods_changed};

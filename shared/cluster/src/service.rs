@@ -16,10 +16,6 @@ const SLICES: &str = "/apis/discovery.k8s.io/v1/endpointslices";
 /// The label that ties an EndpointSlice to its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// How many Services one request names. A name has up to 63 characters; doubled, the URL nears the 8 kB
-/// that proxies allow; halved, a node with many Services costs a second request.
-const NAMES_PER_CALL: usize = 60;
-
 /// All Services that select pods, without their endpoints (`ready` is empty). A Service without a
 /// selector has endpoints that somebody else keeps; an `ExternalName` is only an alias in DNS.
 pub async fn services(client: &kube::Client) -> Result<Vec<Service>, ClusterError> {
@@ -35,10 +31,8 @@ pub async fn endpoints(
     let mut ready: BTreeMap<PodKey, BTreeSet<Endpoint>> =
         services.iter().map(|key| (key.clone(), BTreeSet::new())).collect();
     let names: BTreeSet<&str> = services.iter().map(|key| key.name.as_str()).collect();
-    let names: Vec<&str> = names.into_iter().collect();
-    for part in names.chunks(NAMES_PER_CALL) {
-        let call = Call::get(Operation::ListEndpoints, "by service", SLICES.to_owned())
-            .with("labelSelector", format!("{SERVICE_NAME} in ({})", part.join(",")));
+    let call = Call::get(Operation::ListEndpoints, "by service", SLICES.to_owned());
+    for call in call.for_each_of(SERVICE_NAME, &names) {
         let slices = call.list(client, PageOf::Large, |slice: RawSlice| {
             // Services of one name in other namespaces are in the answer too.
             let key = slice.service().filter(|key| ready.contains_key(key))?;

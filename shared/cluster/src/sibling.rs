@@ -12,11 +12,6 @@ use decision::snapshot::cluster::{Phase, Pod, Sibling};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 
-/// How many hashes one request names: more than the revisions on most nodes, so that each kind costs
-/// one request. A hash has up to 64 characters; doubled, the URL nears the 8 kB that proxies allow;
-/// halved, a dense node costs a second request.
-const HASHES_PER_CALL: usize = 60;
-
 /// Who owns, and the label with which its pods of one revision are marked.
 const REVISIONS: [(&str, &str); 2] =
     [("ReplicaSet", "pod-template-hash"), ("StatefulSet", "controller-revision-hash")];
@@ -33,10 +28,8 @@ pub async fn siblings(client: &kube::Client, pods: &[Pod]) -> Result<Vec<Sibling
         pods.iter().filter_map(|pod| pod.owner.as_ref()).map(|owner| &owner.uid).collect();
     let mut found = Vec::new();
     for (kind, label) in REVISIONS {
-        let hashes: Vec<&str> = hashes(pods, kind, label).into_iter().collect();
-        for part in hashes.chunks(HASHES_PER_CALL) {
-            let call = Call::get(Operation::ListPods, format!("by {label}"), PATH.to_owned())
-                .with("labelSelector", format!("{label} in ({})", part.join(",")));
+        let call = Call::get(Operation::ListPods, format!("by {label}"), PATH.to_owned());
+        for call in call.for_each_of(label, &hashes(pods, kind, label)) {
             found
                 .extend(call.list(client, PageOf::Large, |raw: RawSibling| raw.of(&owners)).await?);
         }

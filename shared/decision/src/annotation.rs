@@ -4,7 +4,7 @@
 //! a record without an effect, never an effect without a record. Undo reverts exactly what it says. Fields that
 //! this release does not know are kept, so that a newer and an older one can finish each other's work.
 
-use crate::id::{BootId, HookName, InstanceId, TargetGroupArn};
+use crate::id::{BootId, InstanceId, TargetGroupArn};
 use crate::step::TargetId;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 pub const DEPARTURE: &str = "ebbtide.dev/departure";
 /// Our taint's key; its effect is `NoSchedule`.
 pub const TAINT: &str = "ebbtide.dev/departing";
+/// The key of Kubernetes' own taint for a node whose host is known to run no more: its pods are deleted by force and
+/// their volumes detached. Its effect is `NoExecute`.
+pub const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 /// The label that takes a node out of what the AWS Load Balancer Controller registers.
 pub const EXCLUDE: &str = "node.kubernetes.io/exclude-from-external-load-balancers";
 /// A person's order: `now` removes what is left, budgets or not.
@@ -45,6 +48,9 @@ pub struct Departure {
     /// We added the exclusion label.
     #[serde(default)]
     pub labelled: bool,
+    /// We added the out-of-service taint, since EC2 said that the instance runs no more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub out_of_service: bool,
     /// Who asked for it, and by when.
     #[serde(default)]
     pub because: Vec<Contributor>,
@@ -59,12 +65,13 @@ pub struct Departure {
 /// One signal's part in a departure, with its generation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contributor {
-    /// The hook.
-    pub hook: HookName,
-    /// The fingerprint of its token: the generation.
+    /// The name of the hook, or the kind of interruption: `spot`, `rebalance`, ….
+    pub by: String,
+    /// What tells it from others by the same: the fingerprint of a hook's token, the key of an interruption.
     pub token: String,
-    /// Its hard deadline.
-    pub hard: Timestamp,
+    /// Its hard deadline; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hard: Option<Timestamp>,
 }
 
 /// Targets taken out of one group.
@@ -91,7 +98,7 @@ impl Departure {
 
     /// The earliest hard deadline among its contributors.
     pub fn hard(&self) -> Option<Timestamp> {
-        self.because.iter().map(|contributor| contributor.hard).min()
+        self.because.iter().filter_map(|contributor| contributor.hard).min()
     }
 
     /// The record about one group.

@@ -3,12 +3,15 @@
 //! Ready is a condition that is present and true, not the absence of bad ones. An instance that was here before (warm
 //! pool, root volume) carries our record: what it says is put back, exactly, before the answer.
 
-use crate::annotation::{DEPARTURE, Departure, EXCLUDE, TAINT};
+mod back;
+
+use crate::admit::{Admitted, Asks};
+use crate::annotation::{DEPARTURE, Departure, EXCLUDE, OUT_OF_SERVICE, TAINT};
 use crate::decision::{Course, End};
 use crate::departure::{Case, is_last_moment};
 use crate::policy::LaunchDeadline;
 use crate::report::{Report, Stage};
-use crate::signal::HookRoute;
+use crate::signal::{Cause, HookRoute};
 use crate::snapshot::aws::{RegistrationOwner, TargetGroup};
 use crate::snapshot::cluster::{ClusterView, Node, NodeLookup, NodeView};
 use crate::step::{HookResult, NodePatch, PatchPurpose, Step, TargetChange};
@@ -32,12 +35,18 @@ pub(crate) fn decide(case: &Case<'_>) -> Course {
     let mut report = Report::new(case.snapshot.instance.clone(), Stage::Arriving(String::new()));
     report.begin(case.since, case.hard);
     report.signals(case.signals, &case.snapshot.memory);
-    if case.signals.iter().all(|signal| signal.hook.route == HookRoute::WarmPoolIn) {
+    let into_pool = |signal: &Admitted<'_>| {
+        signal.hook().is_some_and(|hook| hook.route == HookRoute::WarmPoolIn)
+    };
+    if case.signals.iter().all(into_pool) {
         report.stage = Stage::Arrived;
         let why = "into the warm pool: it is stopped next, so nothing is waited for".to_owned();
         return case.done(Vec::new(), report, why);
     }
     match &case.snapshot.cluster {
+        ClusterView::NotAsked if !case.is_held() => {
+            continued(case, report, "the instance is not up: there is nothing to take back".into())
+        }
         ClusterView::NotAsked => {
             waiting(case, report, &Lack::Unread("nothing could be asked yet".into()))
         }
@@ -59,6 +68,9 @@ pub(crate) fn decide(case: &Case<'_>) -> Course {
             }
             case.again(Vec::new(), report, case.look())
         }
+        ClusterView::Reached { node: NodeLookup::Absent, .. } if !case.is_held() => {
+            continued(case, report, "it has no node: there is nothing to take back".into())
+        }
         ClusterView::Reached { node: NodeLookup::Absent, .. } => {
             waiting(case, report, &Lack::Seen("its node has not registered".into()))
         }
@@ -69,6 +81,11 @@ pub(crate) fn decide(case: &Case<'_>) -> Course {
 fn on_node(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
     report.node = Some(view.node.name.clone());
     let record = record(case, &view.node);
+    if !case.is_held()
+        && let Some(course) = back::before(case, view, record.as_ref(), &report)
+    {
+        return course;
+    }
     if let Some(missing) = missing(case, view, record.as_ref()) {
         return waiting(case, report, &missing);
     }
@@ -157,12 +174,14 @@ fn record(case: &Case<'_>, node: &Node) -> Option<Departure> {
 /// What the node still lacks, in words; `None` when it may serve.
 fn missing(case: &Case<'_>, view: &NodeView, record: Option<&Departure>) -> Option<Lack> {
     let node = &view.node;
-    let rebooting = case.signals.iter().any(|signal| signal.hook.route == HookRoute::RootVolume)
+    let reboots = |signal: &Admitted<'_>| match signal.asks {
+        Asks::Hook { signal, .. } => signal.route == HookRoute::RootVolume,
+        Asks::Interruption { interruption, .. } => matches!(interruption.cause, Cause::State(_)),
+    };
+    let rebooting = case.signals.iter().any(reboots)
         && record.is_some_and(|record| record.boot.is_some() && record.boot == node.boot);
     if rebooting {
-        return Some(Lack::Seen(
-            "its node still shows the boot before the root volume was replaced".into(),
-        ));
+        return Some(Lack::Seen("its node still shows the boot before the stop".into()));
     }
     match node.ready {
         None => return Some(Lack::Seen("its node has no Ready condition yet".into())),
@@ -214,8 +233,11 @@ fn registers(groups: &[TargetGroup], record: &Departure) -> Vec<Step> {
 
 /// The PATCH that puts back exactly what the record says we changed.
 pub(crate) fn undo(node: &Node, record: &Departure) -> NodePatch {
-    let taints: Vec<_> = node.taints.iter().filter(|taint| taint.key != TAINT).cloned().collect();
-    let drop_taint = record.tainted && taints != node.taints;
+    let ours = |key: &str| {
+        record.tainted && key == TAINT || record.out_of_service && key == OUT_OF_SERVICE
+    };
+    let taints: Vec<_> = node.taints.iter().filter(|taint| !ours(&taint.key)).cloned().collect();
+    let drop_taint = taints != node.taints;
     let drop_label = record.labelled && node.labels.contains_key(EXCLUDE);
     NodePatch {
         node: node.name.clone(),

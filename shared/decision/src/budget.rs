@@ -45,17 +45,27 @@ pub enum Allowance {
     Several(Vec<PodKey>),
 }
 
+/// Whether a PodDisruptionBudget keeps at least half of the pods that it guards, and one: then the implicit budget has
+/// nothing to add, and the pod's siblings need not be read.
+pub fn keeps_half(pod: &Pod, budgets: &[Budget]) -> bool {
+    pod.phase == Phase::Running
+        && guards(pod, budgets).any(|budget| {
+            budget.desired >= 1 && budget.desired.saturating_mul(2) >= budget.expected
+        })
+}
+
+fn guards<'a>(pod: &'a Pod, budgets: &'a [Budget]) -> impl Iterator<Item = &'a Budget> {
+    budgets.iter().filter(|budget| {
+        budget.key.namespace == pod.key.namespace && selects(&budget.selector, &pod.labels)
+    })
+}
+
 /// What the budgets say of `pod`. Pods that are not running yet or have finished are not guarded (the API server's rule).
 pub fn allowance(pod: &Pod, budgets: &[Budget]) -> Allowance {
     if pod.phase != Phase::Running {
         return Allowance::Free;
     }
-    let guards: Vec<&Budget> = budgets
-        .iter()
-        .filter(|budget| {
-            budget.key.namespace == pod.key.namespace && selects(&budget.selector, &pod.labels)
-        })
-        .collect();
+    let guards: Vec<&Budget> = guards(pod, budgets).collect();
     match guards.as_slice() {
         [] => Allowance::Free,
         [budget] => one(pod, budget),

@@ -3,18 +3,19 @@
 //! Each signal of the snapshot gets exactly one `Next`, since the answers are made by mapping over the signals: no path
 //! can forget a hook.
 
-use crate::admit::{Admission, Admitted, admit, call, in_charge, is_proven, look_again, mode};
+use crate::admit::{Admission, Admitted, Way, admit, call, in_charge, is_proven, look_again, mode};
 use crate::decision::{Answer, Course, Decision, End, Ending, Next};
 use crate::departure::Case;
-use crate::limits::{ANSWER_MARGIN, CRASH_COSTS_AT_MOST, HEARTBEAT_SUPPORTED_MIN, RECEIVES_MAX};
+use crate::limits::{
+    ANSWER_MARGIN, CRASH_COSTS_AT_MOST, HEARTBEAT_SUPPORTED_MIN, HIDE_MAX, RECEIVES_MAX,
+};
 use crate::pace::look;
 use crate::policy::{Mode, Policy};
 use crate::report::{Report, Stage};
-use crate::signal::{SignalKind, Transition};
 use crate::snapshot::{HookState, Snapshot};
 use crate::step::{HookResult, Step};
 use crate::time::Timestamp;
-use crate::{arrival, departure};
+use crate::{announce, arrival, departure};
 use std::time::Duration;
 
 /// Decides about one instance.
@@ -22,12 +23,12 @@ pub fn decide(snapshot: &Snapshot, policy: &Policy) -> Decision {
     let admissions: Vec<Admission<'_>> =
         snapshot.signals.iter().map(|seen| admit(seen, snapshot, policy)).collect();
     let ours = in_charge(ours(&admissions), policy);
-    let (departing, arriving): (Vec<_>, Vec<_>) =
-        ours.into_iter().partition(|signal| signal.hook.transition == Transition::Terminating);
-    let configured = policy;
-    let policy = overridden(policy, &departing, &arriving);
-    let departure = course(snapshot, &departing, &policy, departure::decide);
-    let arrival = course(snapshot, &arriving, &policy, arrival::decide);
+    let ways = Ways::sort(ours, snapshot, policy);
+    let (configured, policy) = (policy, ways.overridden(policy));
+    let departure = course(snapshot, &ways.departing, &policy, departure::decide);
+    let arrival = course(snapshot, &ways.arriving, &policy, arrival::decide);
+    let back = course(snapshot, &ways.returning, &policy, arrival::decide);
+    let announced = course(snapshot, &ways.later, &policy, announce::decide);
     let answers = snapshot
         .signals
         .iter()
@@ -38,22 +39,21 @@ pub fn decide(snapshot: &Snapshot, policy: &Policy) -> Decision {
                 Admission::In(admitted) if mode(admitted, configured) == Mode::Observe => {
                     Next::Finished(Ending::Observed)
                 }
-                Admission::In(admitted) => {
-                    let course = match admitted.hook.transition {
-                        Transition::Terminating => &departure,
-                        Transition::Launching => &arrival,
-                    };
-                    next(admitted, course.as_ref(), snapshot)
-                }
+                Admission::In(admitted) => match admitted.way(snapshot, configured) {
+                    Way::Departure => next(admitted, departure.as_ref(), snapshot, &policy),
+                    Way::Arrival => next(admitted, arrival.as_ref(), snapshot, &policy),
+                    Way::Return => next(admitted, back.as_ref(), snapshot, &policy),
+                    Way::Later(at) => later(at, snapshot.now),
+                },
             };
             let next = if seen.receives >= RECEIVES_MAX { give_up(next, admission) } else { next };
             Answer { message: seen.message.clone(), next }
         })
         .collect();
-    let admitted: Vec<&Admitted<'_>> = departing.iter().chain(&arriving).collect();
+    let admitted: Vec<&Admitted<'_>> = ways.departing.iter().chain(&ways.arriving).collect();
     let mut steps = heartbeats(&admitted, snapshot, &policy);
     let mut report = None;
-    for course in departure.into_iter().chain(arrival) {
+    for course in departure.into_iter().chain(arrival).chain(back).chain(announced) {
         steps.extend(course.steps);
         report = report.or(Some(course.report));
     }
@@ -65,11 +65,54 @@ pub fn decide(snapshot: &Snapshot, policy: &Policy) -> Decision {
     Decision { instance: snapshot.instance.clone(), steps, answers, report }
 }
 
+/// The signals in charge, by the way in which they move the instance.
+#[derive(Debug, Default)]
+struct Ways<'a> {
+    departing: Vec<Admitted<'a>>,
+    arriving: Vec<Admitted<'a>>,
+    returning: Vec<Admitted<'a>>,
+    later: Vec<Admitted<'a>>,
+}
+
+impl<'a> Ways<'a> {
+    /// Two ways at once would write the same node twice: who leaves or enters comes first, what is to be undone or told
+    /// waits for its end.
+    fn sort(ours: Vec<Admitted<'a>>, snapshot: &Snapshot, policy: &Policy) -> Self {
+        let mut ways = Self::default();
+        for admitted in ours {
+            match admitted.way(snapshot, policy) {
+                Way::Departure => ways.departing.push(admitted),
+                Way::Arrival => ways.arriving.push(admitted),
+                Way::Return => ways.returning.push(admitted),
+                Way::Later(_) => ways.later.push(admitted),
+            }
+        }
+        if !ways.departing.is_empty() || !ways.arriving.is_empty() {
+            ways.returning.clear();
+        }
+        if !(ways.departing.is_empty() && ways.arriving.is_empty() && ways.returning.is_empty()) {
+            ways.later.clear();
+        }
+        ways
+    }
+
+    fn overridden(&self, policy: &Policy) -> Policy {
+        let all = [&self.departing, &self.arriving, &self.returning, &self.later];
+        let signals = all.into_iter().flatten();
+        signals.fold(policy.clone(), |policy, admitted| policy.overridden(&admitted.overrides))
+    }
+}
+
+/// What is due later waits in its queue, as long as a queue can keep it.
+fn later(at: Timestamp, now: Timestamp) -> Next {
+    if now.until(at) > HIDE_MAX { Next::Finished(Ending::Later(at)) } else { Next::ComeBack { at } }
+}
+
 /// A message that was received too often is given up before the queue gives it up silently.
 fn give_up(next: Next, admission: &Admission<'_>) -> Next {
     match (next, admission) {
         (Next::ComeBack { .. }, Admission::In(admitted)) => Next::Reject {
-            answer: Some(admitted.call()),
+            answer: admitted.hook().map(call),
             why: format!("received {RECEIVES_MAX} times without coming to an end"),
         },
         (next, _) => next,
@@ -102,7 +145,7 @@ pub fn abandon(snapshot: &Snapshot, policy: &Policy, why: &str) -> Decision {
                 Admission::In(admitted)
                     if policy.overridden(&admitted.overrides).mode == Mode::Act =>
                 {
-                    Next::Reject { answer: Some(admitted.call()), why: why.to_owned() }
+                    Next::Reject { answer: admitted.hook().map(call), why: why.to_owned() }
                 }
                 Admission::In(_) => Next::Reject { answer: None, why: why.to_owned() },
             };
@@ -123,11 +166,6 @@ fn ours<'a>(admissions: &[Admission<'a>]) -> Vec<Admitted<'a>> {
         .collect()
 }
 
-fn overridden(policy: &Policy, departing: &[Admitted<'_>], arriving: &[Admitted<'_>]) -> Policy {
-    let hooks = departing.iter().chain(arriving);
-    hooks.fold(policy.clone(), |policy, admitted| policy.overridden(&admitted.overrides))
-}
-
 fn course(
     snapshot: &Snapshot,
     signals: &[Admitted<'_>],
@@ -141,9 +179,16 @@ fn course(
 }
 
 /// One signal's part of the course: its own hook, its own deadline.
-fn next(admitted: &Admitted<'_>, course: Option<&Course>, snapshot: &Snapshot) -> Next {
-    let answer =
-        |result: HookResult, why: String| Next::Answer { call: admitted.call(), result, why };
+fn next(
+    admitted: &Admitted<'_>,
+    course: Option<&Course>,
+    snapshot: &Snapshot,
+    policy: &Policy,
+) -> Next {
+    let Some(hook) = admitted.hook() else {
+        return unanswered(admitted, course, snapshot, policy);
+    };
+    let answer = |result: HookResult, why: String| Next::Answer { call: call(hook), result, why };
     let last = admitted.hard().map(|hard| hard - ANSWER_MARGIN);
     match course.map(|course| &course.end) {
         Some(End::Done(result, why)) => answer(*result, why.clone()),
@@ -155,18 +200,37 @@ fn next(admitted: &Admitted<'_>, course: Option<&Course>, snapshot: &Snapshot) -
     }
 }
 
+/// The same for an interruption, for which nobody waits.
+fn unanswered(
+    admitted: &Admitted<'_>,
+    course: Option<&Course>,
+    snapshot: &Snapshot,
+    policy: &Policy,
+) -> Next {
+    match (course.map(|course| &course.end), admitted.lapses_at(policy)) {
+        (Some(End::Done(_, why)), _) => Next::Finished(Ending::Done(why.clone())),
+        // A recommendation beside something stronger: that has its own course, this one has its time.
+        (Some(End::Again(at)), Some(lapses_at)) => Next::ComeBack { at: lapses_at.max(*at) },
+        (Some(End::Again(at)), None) => Next::ComeBack { at: *at },
+        (None, _) => Next::ComeBack { at: look_again(admitted.seen, snapshot.now) },
+    }
+}
+
 /// A heartbeat for each action that needs one: it restarts the period, and says whether the action still waits. Also for
 /// signals that could not be admitted this time because AWS's reads failed, if AWS took a heartbeat for them before.
 fn heartbeats(admitted: &[&Admitted<'_>], snapshot: &Snapshot, policy: &Policy) -> Vec<Step> {
     if policy.mode != Mode::Act {
         return Vec::new();
     }
-    let known = |token: &str| admitted.iter().find(|known| known.hook.token.fingerprint() == token);
+    let is = |known: &&&Admitted<'_>, token: &str| {
+        known.hook().is_some_and(|hook| hook.token.fingerprint() == token)
+    };
+    let known = |token: &str| admitted.iter().find(|known| is(known, token));
     let mut calls: Vec<_> = snapshot
         .signals
         .iter()
         .filter_map(|seen| {
-            let SignalKind::Hook(hook) = &seen.signal.kind;
+            let hook = seen.signal.hook()?;
             let token = hook.token.fingerprint();
             let heartbeat =
                 seen.hook.as_ref().ok().and_then(|facts| Some(facts.as_ref()?.heartbeat));

@@ -2,6 +2,7 @@
 
 use crate::id::InstanceId;
 use crate::report::Report;
+use crate::scope::Foreign;
 use crate::step::{HookCall, HookResult, Step};
 use crate::time::Timestamp;
 use std::fmt;
@@ -60,19 +61,28 @@ pub enum Next {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// It is not ours.
+    Foreign(Foreign),
+    /// It is ours, and the operator's choice is to do nothing about it.
     Ignored(String),
     /// It is no longer true, or its hook was answered already.
     Over(String),
     /// Mode `observe`: it was looked at and reported.
     Observed,
+    /// What it asked for is done, and nobody waits for an answer.
+    Done(String),
+    /// It is due later than a queue can keep it: the sweep raises it again.
+    Later(Timestamp),
 }
 
 impl fmt::Display for Ending {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Foreign(why) => write!(out, "ignored: {why}"),
             Self::Ignored(why) => write!(out, "ignored: {why}"),
             Self::Over(why) => write!(out, "over: {why}"),
             Self::Observed => write!(out, "observed, nothing written"),
+            Self::Done(why) => write!(out, "done: {why}"),
+            Self::Later(at) => write!(out, "due at {at}, too late to be kept in the queue"),
         }
     }
 }

@@ -16,16 +16,17 @@ mod withdrawal;
 use crate::admit::{Admitted, is_proven};
 use crate::decision::{Course, End};
 use crate::id::InstanceId;
-use crate::limits::{ANSWER_MARGIN, HEALTH_FRESH, HEARTBEAT_SUPPORTED_MIN, REGISTERS_WITHIN};
-use crate::pace::{longest_wait, look};
-use crate::policy::{Mode, Policy};
+use crate::limits::{ANSWER_MARGIN, HEALTH_FRESH, LATE_FOR, REGISTERS_WITHIN};
+use crate::pace::{crowded, longest_wait, look};
+use crate::policy::{Mode, Policy, Reaction};
 use crate::report::{Report, Stage};
 use crate::snapshot::Snapshot;
-use crate::snapshot::aws::TargetGroup;
+use crate::snapshot::aws::{InstanceState, TargetGroup};
 use crate::snapshot::cluster::{ClusterView, NodeLookup};
 use crate::step::{Deregister, HookResult, Step, TargetChange};
 use crate::time::{Timestamp, human};
 use crate::withdraw::{May, Order, Records, Standing, is_last_living, standing};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// What a departure is decided from.
@@ -41,7 +42,7 @@ pub(crate) struct Case<'a> {
     pub(crate) since: Timestamp,
     /// The earliest hard deadline of the signals.
     pub(crate) hard: Option<Timestamp>,
-    /// The shortest heartbeat of the hooks.
+    /// The shortest heartbeat of the hooks; `None` when no hook waits.
     pub(crate) heartbeat: Option<Duration>,
 }
 
@@ -53,21 +54,36 @@ impl<'a> Case<'a> {
     ) -> Self {
         let since = signals.iter().map(|signal| signal.seen.sent_at).min().unwrap_or(snapshot.now);
         let hard = signals.iter().filter_map(Admitted::hard).min();
-        // Unknown counts as the shortest that is supported.
-        let of = |signal: &Admitted<'_>| {
-            signal.facts.map_or(HEARTBEAT_SUPPORTED_MIN, |hook| hook.heartbeat)
-        };
-        let heartbeat = signals.iter().map(of).min();
+        let heartbeat = signals.iter().filter_map(Admitted::heartbeat).min();
         Self { snapshot, signals, policy, since, hard, heartbeat }
+    }
+
+    /// Whether a hook waits for this departure's end.
+    pub(crate) fn is_held(&self) -> bool {
+        self.signals.iter().any(|signal| signal.hook().is_some())
+    }
+
+    /// How much of a departure is asked for.
+    pub(crate) fn reaction(&self) -> Reaction {
+        self.signals.iter().map(Admitted::reaction).max().unwrap_or(Reaction::Ignore)
+    }
+
+    /// When the recommendations lapse that are all that asks for this departure.
+    pub(crate) fn lapses_at(&self) -> Option<Timestamp> {
+        let each = self.signals.iter().map(|signal| signal.lapses_at(self.policy));
+        each.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         self.snapshot.now
     }
 
-    /// When to look again if no earlier instant matters.
+    /// When to look again if no earlier instant matters. In a storm rarely, so that all have their turn.
     pub(crate) fn look(&self) -> Timestamp {
-        look(self.now(), self.since, self.heartbeat)
+        let now = self.now();
+        let receives = self.signals.first().map_or(1, |signal| signal.seen.receives);
+        let crowded = crowded(now, self.instance(), receives, self.snapshot.memory.crowd);
+        look(now, self.since, self.heartbeat).max(crowded.min(self.in_time()))
     }
 
     /// The longest wait that the hooks' heartbeats leave.
@@ -103,8 +119,12 @@ pub(crate) fn decide(case: &Case<'_>) -> Course {
         report.stage = Stage::Proving;
         return case.again(Vec::new(), report, case.now());
     }
-    if is_gone(case) {
+    if is_gone(case.snapshot) {
         return ended(case, report);
+    }
+    if !is_scheduled(case) {
+        report.warnings.push("EC2 does not show (yet) what was announced as scheduled".into());
+        return case.again(Vec::new(), report, case.look());
     }
     match &case.snapshot.cluster {
         ClusterView::NotAsked => case.again(Vec::new(), report, case.look()),
@@ -113,7 +133,7 @@ pub(crate) fn decide(case: &Case<'_>) -> Course {
         }
         ClusterView::Deleted(cluster) => {
             // Nothing can be drained there any more, and nothing will come to replace its targets.
-            let steps = withdraw_blind(case, &mut report).0;
+            let steps = withdraw_blind(case, Records::NoNode, &mut report).0;
             report.stage = Stage::Ended;
             case.done(steps, report, format!("EKS knows no cluster {cluster}"))
         }
@@ -128,14 +148,26 @@ pub(crate) fn decide(case: &Case<'_>) -> Course {
 }
 
 /// Whether EC2 says that the host runs no more: its pods can't be saved, its targets are ghosts.
-fn is_gone(case: &Case<'_>) -> bool {
-    match &case.snapshot.aws.instance {
-        Ok(Some(instance)) => !instance.state.is_up(),
+pub(crate) fn is_gone(snapshot: &Snapshot) -> bool {
+    match &snapshot.aws.instance {
+        Ok(Some(instance)) => !instance.state.is_up() && !is_dying(instance.state),
         Ok(None) => true,
         Err(_) => false,
     }
 }
 
+/// Whether the host is on its way down: for some seconds, pods on it may still end in order.
+fn is_dying(state: InstanceState) -> bool {
+    matches!(state, InstanceState::Stopping | InstanceState::ShuttingDown)
+}
+
+/// Whether EC2 confirms what was announced, where announcements are all that asks for this departure.
+fn is_scheduled(case: &Case<'_>) -> bool {
+    let wants = |signal: &Admitted<'_>| signal.wants_schedule(case.snapshot, case.policy);
+    !case.signals.iter().all(wants) || case.snapshot.aws.is_scheduled == Ok(true)
+}
+
+/// The instance runs no more: ghosts out, and by policy the taint that frees what its pods held.
 fn ended(case: &Case<'_>, mut report: Report) -> Course {
     report.stage = Stage::Ended;
     let mut steps = Vec::new();
@@ -147,7 +179,33 @@ fn ended(case: &Case<'_>, mut report: Report) -> Course {
             steps.push(deregister(group, targets));
         }
     }
+    let unread = match &case.snapshot.aws.target_groups {
+        Err(unread) if !case.is_held() && !is_last_moment(case) => Some(&unread.why),
+        Ok(_) | Err(_) => None,
+    };
+    if let ClusterView::Reached { node: NodeLookup::Found(view), .. } = &case.snapshot.cluster {
+        report.node = Some(view.node.name.clone());
+        if wants_taint(case.snapshot, case.policy) {
+            steps.extend(record::out_of_service(case, &view.node).map(Step::PatchNode));
+        }
+    }
+    if let Some(why) = unread {
+        report.unread(why);
+        return case.again(steps, report, case.look());
+    }
+    // Without a hook to answer, the next look sees whether the calls had their effect.
+    if !steps.is_empty() && !case.is_held() && !is_last_moment(case) {
+        return case.again(steps, report, case.now());
+    }
     case.done(steps, report, "the instance runs no more; nothing on it can be saved".into())
+}
+
+/// Whether the node of an instance that runs no more gets the out-of-service taint. Never while it is shutting down: its
+/// pods may still write to their volumes.
+pub(crate) fn wants_taint(snapshot: &Snapshot, policy: &Policy) -> bool {
+    let state = snapshot.aws.instance.as_ref().ok().and_then(Option::as_ref).map(|it| it.state);
+    policy.out_of_service
+        && matches!(state, Some(InstanceState::Stopped | InstanceState::Terminated))
 }
 
 /// In scope, but without a node: give a young instance time to register, then go on.
@@ -160,7 +218,7 @@ fn absent(case: &Case<'_>, report: Report) -> Course {
             // Neither its name nor its tags are known: it was looked for in what may be the wrong place.
             let mut report = report;
             report.unread(&unread.why);
-            let steps = withdraw_blind(case, &mut report).0;
+            let steps = withdraw_blind(case, Records::NoNode, &mut report).0;
             return case.again(steps, report, case.look());
         }
     };
@@ -169,7 +227,7 @@ fn absent(case: &Case<'_>, report: Report) -> Course {
     if is_young && case.now() < registers_by {
         let mut report = report;
         report.stage = Stage::Registering(registers_by);
-        let steps = withdraw_blind(case, &mut report).0;
+        let steps = withdraw_blind(case, Records::NoNode, &mut report).0;
         return case.again(steps, report, case.look().min(registers_by));
     }
     let why = if is_young {
@@ -182,7 +240,7 @@ fn absent(case: &Case<'_>, report: Report) -> Course {
 
 /// No node to drain: the load balancers still, then the answer.
 fn without_node(case: &Case<'_>, mut report: Report, why: &str) -> Course {
-    let (steps, waiting) = withdraw_blind(case, &mut report);
+    let (steps, waiting) = withdraw_blind(case, Records::NoNode, &mut report);
     match waiting {
         Some(at) if !is_last_moment(case) => {
             report.stage = Stage::Withdrawing;
@@ -198,17 +256,22 @@ fn without_node(case: &Case<'_>, mut report: Report, why: &str) -> Course {
 /// The API server is away: AWS's half goes on, the hook is kept, and nobody is abandoned.
 fn unreachable(case: &Case<'_>, mut report: Report, cluster: &str, why: &str) -> Course {
     report.stage = Stage::Unreachable { cluster: cluster.to_owned(), why: why.to_owned() };
-    let (steps, _) = withdraw_blind(case, &mut report);
+    let (steps, _) = withdraw_blind(case, Records::Unreachable, &mut report);
     if is_last_moment(case) {
-        let why = format!("the hook's deadline, with cluster {cluster} unreachable to the end");
+        let why = format!("the deadline, with cluster {cluster} unreachable to the end");
         return case.done(steps, report, why);
     }
     case.again(steps, report, case.look())
 }
 
-/// Whether the hook must be answered now, whatever is left.
+/// Whether it must end now, whatever is left: a hook is answered before AWS ends its wait; without one, AWS has acted.
 pub(crate) fn is_last_moment(case: &Case<'_>) -> bool {
-    case.hard.is_some_and(|hard| case.now() >= hard - ANSWER_MARGIN)
+    let hooks = case.signals.iter().filter(|signal| signal.hook().is_some());
+    if case.is_held() {
+        let hard = hooks.filter_map(Admitted::hard).min();
+        return hard.is_some_and(|hard| case.now() >= hard - ANSWER_MARGIN);
+    }
+    case.hard.is_some_and(|hard| case.now() >= hard + LATE_FOR)
 }
 
 pub(crate) fn order<'a>(case: &Case<'a>) -> Order<'a> {
@@ -219,20 +282,31 @@ pub(crate) fn order<'a>(case: &Case<'a>) -> Order<'a> {
         begun: case.since,
         hard: case.hard,
         records: Records::NoNode,
+        after_hook: case.is_held(),
+        reserves: BTreeMap::new(),
     }
 }
 
 /// Withdraws without a node to record it on; returns the steps and until when something is waited for.
-fn withdraw_blind(case: &Case<'_>, report: &mut Report) -> (Vec<Step>, Option<Timestamp>) {
+fn withdraw_blind(
+    case: &Case<'_>,
+    records: Records<'_>,
+    report: &mut Report,
+) -> (Vec<Step>, Option<Timestamp>) {
+    if case.reaction() != Reaction::Drain || case.lapses_at().is_some() {
+        return (Vec::new(), None);
+    }
+    let order = Order { records, ..order(case) };
     let Ok(groups) = &case.snapshot.aws.target_groups else {
         return (Vec::new(), Some(case.look()));
     };
     let (mut steps, mut wait) = (Vec::new(), None::<Timestamp>);
     let mut wait_for = |at: Timestamp| wait = Some(wait.map_or(at, |other| other.min(at)));
     for group in groups {
-        let standing = standing(group, &order(case), case.policy);
+        let standing = standing(group, &order, case.policy);
         match &standing {
             Standing::Clear | Standing::Registered { may: May::LastLiving, .. } => {}
+            Standing::Leaving { .. } if !case.is_held() => {}
             Standing::Leaving { drained, .. } if *drained > case.now() => wait_for(*drained),
             // AWS takes a moment longer than its own delay.
             Standing::Leaving { .. } => wait_for(case.look()),

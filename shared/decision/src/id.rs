@@ -131,6 +131,13 @@ open_id!(
     "1 to 255 letters, digits, hyphens, underscores and slashes"
 );
 open_id!(
+    /// The id of a capacity reservation: `cr-` and hexadecimal digits.
+    ReservationId,
+    "capacity reservation id",
+    is_reservation_id,
+    "cr- and hexadecimal digits"
+);
+open_id!(
     /// The name of an EKS cluster: `[0-9A-Za-z][A-Za-z0-9\-_]{0,99}` in the EKS model.
     ClusterName,
     "cluster name",
@@ -231,6 +238,11 @@ impl FromStr for PodKey {
 
 fn is_instance_id(text: &str) -> bool {
     let Some(digits) = text.strip_prefix("i-") else { return false };
+    (1..=32).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+fn is_reservation_id(text: &str) -> bool {
+    let Some(digits) = text.strip_prefix("cr-") else { return false };
     (1..=32).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 

@@ -6,11 +6,11 @@
 //! A deadline comes before every courtesy; a courtesy before the eviction.
 
 use crate::annotation::TAINT;
-use crate::budget::{Allowance, NodeOrder, allowance, implicit};
-use crate::limits::{ANSWER_MARGIN, EVICTION_RETRY, FORCE_MARGIN, STUCK_AFTER};
+use crate::budget::{Allowance, NodeOrder, allowance, implicit, keeps_half};
+use crate::limits::{ANSWER_MARGIN, EVICTION_RETRY, FORCE_MARGIN, SERVING_GRACE_MAX, STUCK_AFTER};
 use crate::matching::{serves, tolerates};
 use crate::policy::{AtLongestDrain, Policy, ProtectedPods};
-use crate::snapshot::cluster::{NodeView, Phase, Pod, Service, TrafficPolicy};
+use crate::snapshot::cluster::{Budget, NodeView, Phase, Pod, Service, TrafficPolicy};
 use crate::snapshot::{Memory, Unread};
 use crate::time::Timestamp;
 use crate::verdict::{Forced, Held, Judged, Stays, Verdict};
@@ -153,8 +153,10 @@ fn going(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
     // A long grace would outlast the deadline: the second deletion below may shorten it.
     let ends_too_late = bench.hard.is_some_and(|hard| deletion.ends_at > hard - ANSWER_MARGIN);
     match forced(pod, bench) {
-        Some(verdict @ Verdict::Force(_, Forced::HardDeadline(_))) if ends_too_late => {
-            Some(verdict)
+        Some(Verdict::Force(grace, why @ Forced::HardDeadline(_)))
+            if ends_too_late && bench.now + grace < deletion.ends_at =>
+        {
+            Some(Verdict::Force(grace, why))
         }
         _ => {
             let ends = [deletion.ends_at, deletion.ends_at + STUCK_AFTER];
@@ -169,6 +171,18 @@ pub(crate) fn forced_from(pod: &Pod, hard: Timestamp) -> Timestamp {
     stop_by(hard) - pod.grace
 }
 
+/// The same for a pod that still serves what arrives at this node: it gives a part of its grace for that, since what
+/// the load balancer sends meanwhile would find nobody.
+pub(crate) fn must_end_from(pod: &Pod, bench: &Bench<'_>, hard: Timestamp) -> Timestamp {
+    let from = forced_from(pod, hard);
+    let least = stop_by(hard) - pod.grace.min(SERVING_GRACE_MAX);
+    match serving(pod, bench) {
+        Some(Verdict::Hold(settled, Held::Serving)) => settled.min(least).max(from),
+        Some(Verdict::Hold(_, Held::StillRegistered)) => least.max(from),
+        _ => from,
+    }
+}
+
 /// When the last container must have stopped.
 fn stop_by(hard: Timestamp) -> Timestamp {
     hard - ANSWER_MARGIN - FORCE_MARGIN
@@ -176,14 +190,21 @@ fn stop_by(hard: Timestamp) -> Timestamp {
 
 fn forced(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
     if let Some(hard) = bench.hard
-        && bench.now >= forced_from(pod, hard)
+        && bench.now >= must_end_from(pod, bench, hard)
     {
-        let left = bench.now.until(stop_by(hard));
-        return Some(Verdict::Force(clamped(pod.grace, left), Forced::HardDeadline(hard)));
+        let grace = grace_before(pod, bench.now, hard);
+        return Some(Verdict::Force(grace, Forced::HardDeadline(hard)));
     }
     let overdue = bench.now >= bench.soft && bench.policy.at_longest_drain == AtLongestDrain::Force;
     let why = bench.forced.or(overdue.then_some(Forced::LongestDrain))?;
     Some(Verdict::Force(clamped(pod.grace, pod.grace), why))
+}
+
+/// The grace of a pod that is deleted at this instant, before a hard deadline. Past the deadline the host lives on by
+/// luck: a pod then has its own grace, as far as that luck goes.
+pub(crate) fn grace_before(pod: &Pod, at: Timestamp, hard: Timestamp) -> Duration {
+    let left = if at < hard { at.until(stop_by(hard)) } else { pod.grace };
+    clamped(pod.grace, left)
 }
 
 /// A grace of at least one second: 0 would remove the object while its containers still run.
@@ -214,7 +235,7 @@ fn serving(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
         Err(unread) => return Some(hold(bench, Held::Unread(unread.why.clone()))),
     };
     let mut held = None;
-    for path in paths.iter().filter(|path| leads_to(path, &ports)) {
+    for path in paths.iter().filter(|path| leads_to(path.ports.as_ref(), &ports)) {
         match path.standing {
             Standing::Registered { may: crate::withdraw::May::LastLiving, .. }
             | Standing::Clear => {}
@@ -229,7 +250,7 @@ fn serving(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
 }
 
 /// The ports of the node at which only this pod, or a pod like it on the same node, answers.
-fn ports_served(pod: &Pod, services: &[Service]) -> BTreeSet<u16> {
+pub(crate) fn ports_served(pod: &Pod, services: &[Service]) -> BTreeSet<u16> {
     services
         .iter()
         .filter(|service| service.policy == TrafficPolicy::Local)
@@ -239,8 +260,9 @@ fn ports_served(pod: &Pod, services: &[Service]) -> BTreeSet<u16> {
         .collect()
 }
 
-fn leads_to(path: &Path, ports: &BTreeSet<u16>) -> bool {
-    match &path.ports {
+/// Whether a group that sends to `own` ports (`None`: any) reaches one of these.
+pub(crate) fn leads_to(own: Option<&BTreeSet<u16>>, ports: &BTreeSet<u16>) -> bool {
+    match own {
         None => !ports.is_empty(),
         Some(own) => !own.is_disjoint(ports),
     }
@@ -256,19 +278,14 @@ fn refused(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
 }
 
 fn budgets(pod: &Pod, bench: &Bench<'_>, spent: &mut BTreeMap<String, usize>) -> Verdict {
-    let unread = |unread: &Unread| hold(bench, Held::Unread(unread.why.clone()));
-    let (budgets, services, siblings) =
-        match (&bench.view.budgets, &bench.view.services, &bench.view.siblings) {
-            (Ok(budgets), Ok(services), Ok(siblings)) => (budgets, services, siblings),
-            (Err(why), _, _) | (_, Err(why), _) | (_, _, Err(why)) => return unread(why),
-        };
-    if bench.now < bench.begun + bench.policy.implicit_hold {
-        if let Some(pod) = without_room(pod, siblings) {
-            return hold(bench, Held::NoRoom(pod));
-        }
-        if let Some(why) = implicit(pod, bench.view, services, siblings, bench.order) {
-            return hold(bench, Held::ImplicitBudget(why));
-        }
+    let budgets = match &bench.view.budgets {
+        Ok(budgets) => budgets,
+        Err(unread) => return hold(bench, Held::Unread(unread.why.clone())),
+    };
+    if is_left_to_us(pod, budgets, bench.now, (bench.begun, bench.policy))
+        && let Some(held) = implicitly(pod, bench)
+    {
+        return hold(bench, held);
     }
     match allowance(pod, budgets) {
         Allowance::Free => Verdict::Evict,
@@ -280,6 +297,29 @@ fn budgets(pod: &Pod, bench: &Bench<'_>, spent: &mut BTreeMap<String, usize>) ->
             if *used <= allowed { Verdict::Evict } else { hold(bench, Held::Budget(budget)) }
         }
     }
+}
+
+/// Whether the implicit budget is asked about this pod: while there is time, and where no PodDisruptionBudget keeps as much
+/// as we would. One that does counts a replacement without room as well, so it need not be looked for.
+pub(crate) fn is_left_to_us(
+    pod: &Pod,
+    budgets: &[Budget],
+    now: Timestamp,
+    (begun, policy): (Timestamp, &Policy),
+) -> bool {
+    now < begun + policy.implicit_hold && !keeps_half(pod, budgets)
+}
+
+/// What the implicit budget holds the pod for.
+fn implicitly(pod: &Pod, bench: &Bench<'_>) -> Option<Held> {
+    let (services, siblings) = match (&bench.view.services, &bench.view.siblings) {
+        (Ok(services), Ok(siblings)) => (services, siblings),
+        (Err(unread), _) | (_, Err(unread)) => return Some(Held::Unread(unread.why.clone())),
+    };
+    if let Some(pod) = without_room(pod, siblings) {
+        return Some(Held::NoRoom(pod));
+    }
+    implicit(pod, bench.view, services, siblings, bench.order).map(Held::ImplicitBudget)
 }
 
 /// A sibling that finds no room: this pod's replacement would find none either.

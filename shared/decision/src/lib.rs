@@ -8,6 +8,7 @@
 
 mod admit;
 pub mod annotation;
+mod announce;
 mod arrival;
 pub mod budget;
 pub mod decide;

@@ -25,6 +25,19 @@ pub const ORDER_SETTLES: Duration = Duration::from_secs(4);
 /// wrote at once, one of them too many could go. Twice: in that rare case all wait eight seconds longer.
 pub const CLAIM_SETTLES: Duration = Duration::from_secs(8);
 
+/// How long another node's written withdrawal is carried out for it. Half: a throttled group needs more calls. Twice: the
+/// record could be about a life before a stop and a start, which take more than a minute.
+pub const CLAIM_LASTS: Duration = Duration::from_secs(60);
+
+/// Targets in one DeregisterTargets call besides a batch's own. AWS names no limit of its own below that of targets in a
+/// group (1,000). Twice: nothing that we know of. Half: a storm of a thousand needs a call more for each group.
+pub const TARGETS_AT_ONCE_MAX: usize = 500;
+
+/// Looks at all departing nodes of a cluster together in a second: a storm of a thousand is looked at every ten seconds,
+/// each in its time. Twice: the API server and AWS are asked twice as often. Half: a node's last pod is noticed to be
+/// gone ten seconds later.
+pub const LOOKS_PER_SECOND: u32 = 100;
+
 /// How old a read health may be when targets are taken out on its strength. Twice: [`ORDER_SETTLES`] must grow
 /// with it. Half: a busy limiter makes every second withdrawal wait for another turn.
 pub const HEALTH_FRESH: Duration = Duration::from_millis(1_000);
@@ -33,6 +46,20 @@ pub const HEALTH_FRESH: Duration = Duration::from_millis(1_000);
 /// is recorded again, since the settle time counts from the record. Half: a slow turn writes the node twice. Twice:
 /// requests that were sent meanwhile are counted as settled too early, and pods wait longer for a call that fails.
 pub const RECORD_FRESH: Duration = Duration::from_secs(3);
+
+/// How long after its hard deadline an instance is still looked after that no hook holds: EC2 is often some seconds
+/// late, and what dies has often begun to die before we hear of it. Half: the last evictions are not seen to their end.
+/// Twice: a minute more of looks at a host that is gone.
+pub const LATE_FOR: Duration = Duration::from_secs(60);
+
+/// How much of its grace a pod is kept for that serves what arrives at its node: its target leaves that much earlier,
+/// and its deletion comes no earlier than that before the end. Twice: groups fall below their floor half a minute
+/// earlier in a storm. Half: requests in flight are cut when the grace is.
+pub const SERVING_GRACE_MAX: Duration = Duration::from_secs(20);
+
+/// The second looks of a storm are spread over this time, so that first looks do not wait behind them. Twice: a storm's
+/// withdrawals begin ten seconds later. Half: the last cordon of a thousand waits for second looks at the first.
+pub const STORM_SPREAD: Duration = Duration::from_secs(10);
 
 /// How long an event may be ahead of what DescribeAutoScalingInstances shows (eventual consistency) before it
 /// counts as no longer true. Half: a slow control plane loses a hook to its timeout. Twice: a late duplicate is

@@ -5,17 +5,19 @@
 //! ```
 //! What is not read stays `Unread`, so that a rule that wants it after all holds instead of guessing.
 
-use crate::admit::{Admission, Admitted, admit, in_charge};
+use crate::admit::{Admission, Admitted, Way, admit, in_charge};
 use crate::annotation::{DEPARTURE, Departure};
-use crate::departure::Case;
+use crate::budget::{Allowance, allowance};
 use crate::departure::record::{Noted, current, is_cordoned, noted};
-use crate::id::{ClusterName, TargetGroupArn};
-use crate::judge::{is_waited_for, must_go};
-use crate::policy::{Mode, Policy};
-use crate::signal::{HookRoute, Transition};
-use crate::snapshot::Snapshot;
-use crate::snapshot::aws::{RegistrationOwner, TargetGroup};
-use crate::snapshot::cluster::{ClusterView, NodeLookup, NodeView};
+use crate::departure::{Case, is_gone, wants_taint};
+use crate::id::{AsgName, ClusterName, TargetGroupArn};
+use crate::judge::{is_left_to_us, is_waited_for, must_go};
+use crate::policy::{Mode, Policy, Reaction};
+use crate::signal::HookRoute;
+use crate::scope;
+use crate::snapshot::aws::{Asg, Instance, RegistrationOwner, TargetGroup};
+use crate::snapshot::{Read, Snapshot};
+use crate::snapshot::cluster::{ClusterView, NodeLookup, NodeView, Pod};
 use crate::withdraw::{May, Records, Standing, standing};
 use std::collections::BTreeMap;
 
@@ -33,6 +35,23 @@ pub enum ClusterLook {
     Ask(ClusterName),
 }
 
+/// The Auto Scaling group of an instance: its hook's event names it, or its own tag does.
+pub fn asg(snapshot: &Snapshot) -> Option<AsgName> {
+    let named = snapshot.signals.iter().find_map(|seen| seen.signal.hook());
+    named.map(|hook| hook.asg.clone()).or_else(|| {
+        snapshot.aws.instance.as_ref().ok().and_then(Option::as_ref).and_then(Instance::asg)
+    })
+}
+
+/// Whether the hooks of a group are worth reading: it may be ours.
+pub fn wants_hooks(group: Option<&Read<Option<Asg>>>, policy: &Policy) -> bool {
+    match group {
+        Some(Ok(Some(group))) => scope::group(group, policy).is_ok(),
+        Some(Ok(None)) => false,
+        Some(Err(_)) | None => true,
+    }
+}
+
 /// Whether AWS is worth asking about this instance at all: with its group and hooks known, some signal may be ours.
 pub fn wants_membership(snapshot: &Snapshot, policy: &Policy) -> bool {
     snapshot.signals.iter().any(|seen| {
@@ -48,11 +67,15 @@ pub fn wants_instance(snapshot: &Snapshot, policy: &Policy) -> bool {
 /// Which cluster to ask for the node: the hook's metadata, then the tags, then the configuration.
 pub fn cluster(snapshot: &Snapshot, policy: &Policy) -> ClusterLook {
     let admitted = admitted(snapshot, policy);
-    let into_pool = |signal: &Admitted<'_>| {
-        signal.hook.transition == Transition::Launching
-            && signal.hook.route == HookRoute::WarmPoolIn
+    let needs_none = |signal: &Admitted<'_>| match signal.way(snapshot, policy) {
+        Way::Arrival => signal.hook().is_some_and(|hook| hook.route == HookRoute::WarmPoolIn),
+        // What is announced is told on the node once.
+        Way::Later(_) => signal.seen.receives > 1,
+        // Only its load balancers are left to look after.
+        Way::Departure => is_gone(snapshot) && !wants_taint(snapshot, policy),
+        Way::Return => is_gone(snapshot),
     };
-    if admitted.iter().all(into_pool) {
+    if admitted.iter().all(needs_none) {
         return ClusterLook::No;
     }
     let overridden = overridden(policy, &admitted);
@@ -80,9 +103,7 @@ pub fn target_groups(
     snapshot: &Snapshot,
     policy: &Policy,
 ) -> BTreeMap<TargetGroupArn, RegistrationOwner> {
-    let admitted = admitted(snapshot, policy);
-    let (departing, arriving): (Vec<_>, Vec<_>) =
-        admitted.into_iter().partition(|signal| signal.hook.transition == Transition::Terminating);
+    let (departing, arriving) = (departing(snapshot, policy), arriving(snapshot, policy));
     let node = match &snapshot.cluster {
         ClusterView::Reached { node: NodeLookup::Found(view), .. } => Some(view),
         _ => None,
@@ -93,8 +114,11 @@ pub fn target_groups(
     };
     let wanted = if departing.is_empty() {
         !arriving.is_empty() && came_back()
+    } else if is_gone(snapshot) {
+        true
     } else {
         snapshot.cluster != ClusterView::NotAsked
+            && asks_to_drain(snapshot, &departing, policy)
             && node.is_none_or(|view| is_ready_to_drain(snapshot, &departing, view, policy))
     };
     if !wanted {
@@ -103,12 +127,25 @@ pub fn target_groups(
     registrations(snapshot, &departing.into_iter().chain(arriving).collect::<Vec<_>>(), policy)
 }
 
+/// Whether more than a cordon is asked for, and nothing of it has lapsed.
+fn asks_to_drain(snapshot: &Snapshot, departing: &[Admitted<'_>], policy: &Policy) -> bool {
+    let policy = overridden(policy, departing);
+    let case = Case::new(snapshot, departing, &policy);
+    case.reaction() == Reaction::Drain && case.lapses_at().is_none_or(|at| snapshot.now < at)
+}
+
+/// Whether EC2 is to be asked if what was announced is still scheduled.
+pub fn wants_schedule(snapshot: &Snapshot, policy: &Policy) -> bool {
+    admitted(snapshot, policy).iter().any(|signal| signal.wants_schedule(snapshot, policy))
+}
+
 /// Whether this turn can do no more than cordon: what the next one wants may be read ahead meanwhile.
 pub fn begins(snapshot: &Snapshot, policy: &Policy) -> bool {
     let departing = departing(snapshot, policy);
     match &snapshot.cluster {
         ClusterView::Reached { node: NodeLookup::Found(view), .. } => {
-            !departing.is_empty() && !is_ready_to_drain(snapshot, &departing, view, policy)
+            asks_to_drain(snapshot, &departing, policy)
+                && !is_ready_to_drain(snapshot, &departing, view, policy)
         }
         _ => false,
     }
@@ -138,7 +175,7 @@ fn registrations(
     named.chain(attached.map(|arn| (arn.clone(), RegistrationOwner::Asg))).collect()
 }
 
-/// Whether the list of departing nodes is worth reading: a target may want to leave, or a pod that was read must go.
+/// Whether the list of departing nodes is worth reading: a target may want to leave.
 pub fn peers(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
     let me = snapshot.instance.as_str();
     let is_in = |group: &TargetGroup| {
@@ -148,7 +185,7 @@ pub fn peers(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
         Ok(groups) => groups.iter().any(is_in),
         Err(_) => true,
     };
-    drains(snapshot, view, policy) && (may_leave || view.pods.iter().flatten().any(must_go))
+    drains(snapshot, view, policy) && may_leave
 }
 
 /// Whether the node's pods are worth reading: a departure first lets its targets go, which needs no pods.
@@ -159,18 +196,36 @@ pub fn pods(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
     drains(snapshot, view, policy) && !withdraws_now(snapshot, view, policy)
 }
 
-/// Whether budgets, Services and siblings are worth reading: some pod has not been told to go.
+/// Whether budgets and Services are worth reading: some pod has not been told to go.
 pub fn budgets(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
     drains(snapshot, view, policy) && view.pods.iter().flatten().any(must_go)
 }
 
+/// The pods whose siblings and endpoints are worth reading, with the budgets read: those that the implicit budget guards,
+/// and, where a person has the time to mend it, those that a budget blocks.
+pub fn family(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> Vec<Pod> {
+    let departing = departing(snapshot, policy);
+    let policy = overridden(policy, &departing);
+    let case = Case::new(snapshot, &departing, &policy);
+    let budgets = view.budgets.as_deref().unwrap_or_default();
+    let begun = current(&case, &view.node).map_or(case.since, |record| record.since);
+    let wanted = |pod: &&Pod| {
+        let blocked = case.is_held()
+            && matches!(allowance(pod, budgets), Allowance::Exhausted(_) | Allowance::Several(_));
+        must_go(pod) && (blocked || is_left_to_us(pod, budgets, snapshot.now, (begun, &policy)))
+    };
+    view.pods.iter().flatten().filter(wanted).cloned().collect()
+}
+
 /// Whether volumes are worth reading: no pod is waited for any more, and no load balancer.
 pub fn volumes(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
+    let is_held = departing(snapshot, policy).iter().any(|signal| signal.hook().is_some());
     let is_empty = view
         .pods
         .as_ref()
         .is_ok_and(|pods| !pods.iter().any(|pod| is_waited_for(pod, snapshot.now)));
-    is_empty
+    is_held
+        && is_empty
         && drains(snapshot, view, policy)
         && snapshot.aws.target_groups.is_ok()
         && !any_group(snapshot, view, policy, |_, _, standing| match standing {
@@ -198,19 +253,20 @@ fn overridden(policy: &Policy, admitted: &[Admitted<'_>]) -> Policy {
 
 fn arriving<'a>(snapshot: &'a Snapshot, policy: &Policy) -> Vec<Admitted<'a>> {
     let mut admitted = admitted(snapshot, policy);
-    admitted.retain(|signal| signal.hook.transition == Transition::Launching);
+    admitted.retain(|signal| matches!(signal.way(snapshot, policy), Way::Arrival | Way::Return));
     admitted
 }
 
 fn departing<'a>(snapshot: &'a Snapshot, policy: &Policy) -> Vec<Admitted<'a>> {
     let mut admitted = admitted(snapshot, policy);
-    admitted.retain(|signal| signal.hook.transition == Transition::Terminating);
+    admitted.retain(|signal| signal.way(snapshot, policy) == Way::Departure);
     admitted
 }
 
 fn drains(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
     let departing = departing(snapshot, policy);
-    !departing.is_empty() && is_ready_to_drain(snapshot, &departing, view, policy)
+    asks_to_drain(snapshot, &departing, policy)
+        && is_ready_to_drain(snapshot, &departing, view, policy)
 }
 
 /// Proven and cordoned, so that this turn can do more than write the node; or only observed.
@@ -230,10 +286,15 @@ fn is_ready_to_drain(
 /// again beside the rest: a right that is missing there must not stop the whole drain.
 fn withdraws_now(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
     let is_observed = overridden(policy, &departing(snapshot, policy)).mode == Mode::Observe;
+    let spares = {
+        let departing = departing(snapshot, policy);
+        Case::new(snapshot, &departing, policy).lapses_at().is_some()
+    };
     !is_observed
+        && !spares
         && any_group(snapshot, view, policy, |record, group, standing| match standing {
             Standing::Registered { may: May::Now, targets } => {
-                noted(record, group, targets, snapshot.now) != Noted::Stale
+                matches!(noted(record, group, targets, snapshot.now), Noted::Not | Noted::Fresh)
             }
             Standing::Registered { .. } | Standing::Leaving { .. } | Standing::Clear => false,
         })

@@ -1,6 +1,7 @@
 //! How often to look: often while seconds count, rarely in a drain of hours, always within the hook's heartbeat.
 
-use crate::limits::{CRASH_COSTS_AT_MOST, LOOK_EVERY, LOOK_EVERY_LATER};
+use crate::id::InstanceId;
+use crate::limits::{CRASH_COSTS_AT_MOST, LOOK_EVERY, LOOK_EVERY_LATER, LOOKS_PER_SECOND};
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -20,8 +21,16 @@ pub fn look(now: Timestamp, since: Timestamp, heartbeat: Option<Duration>) -> Ti
     now + every.min(heartbeat.map_or(every, longest_wait))
 }
 
+/// When to look again at one of so many departing nodes: rarely enough that all of them together cost no more than
+/// [`LOOKS_PER_SECOND`], and each at its own time.
+pub fn crowded(now: Timestamp, instance: &InstanceId, receives: u32, nodes: usize) -> Timestamp {
+    let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
+    let every = Duration::from_secs(1) * nodes / LOOKS_PER_SECOND;
+    now + every / 2 + jitter(instance, receives, every)
+}
+
 /// Spreads instants of many departures over `span`: a hash of the instance and the receive count, no chance in it.
-pub fn jitter(instance: &crate::id::InstanceId, receives: u32, span: Duration) -> Duration {
+pub fn jitter(instance: &InstanceId, receives: u32, span: Duration) -> Duration {
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325 ^ u64::from(receives);
     for byte in instance.as_str().bytes() {
         hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);

@@ -6,7 +6,7 @@
 use crate::decision::{Decision, Next};
 use crate::id::{InstanceId, TargetGroupArn};
 use crate::step::{Deregister, HookCall, HookResult, NodePatch, Note, Removal, Step, TargetChange};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Something to do, and for whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,7 +114,9 @@ fn sort_in(plan: &mut Plan, calls: &mut Calls, instance: &InstanceId, step: Step
         Step::Deregister(what) => match calls.out.get_mut(&what.change.group) {
             Some(joined) => {
                 joined.instances.push(instance);
-                joined.what.change.targets.extend(what.change.targets);
+                let known = joined.what.change.targets.iter().cloned().collect::<BTreeSet<_>>();
+                let new = what.change.targets.into_iter().filter(|it| !known.contains(it));
+                joined.what.change.targets.extend(new);
                 joined.what.fresh_until = joined.what.fresh_until.min(what.fresh_until);
             }
             None => {

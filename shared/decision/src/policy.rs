@@ -12,6 +12,7 @@ pub use parse::{SettingError, Span};
 pub use settings::{SETTINGS, Setting};
 
 use crate::id::{AsgName, ClusterName, HookName, TargetGroupArn};
+use crate::signal::Cause;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -54,6 +55,33 @@ pub struct Policy {
     pub launch_deadline: LaunchDeadline,
     /// Taint keys that must be gone before a node counts as ready, besides the known ones.
     pub startup_taints: BTreeSet<String>,
+    /// What a Spot warning leads to.
+    pub spot: Reaction,
+    /// What a rebalance recommendation leads to.
+    pub rebalance: Reaction,
+    /// How long what a recommendation led to lasts when nothing follows.
+    pub rebalance_hold: Duration,
+    /// What the end of a capacity reservation or block leads to.
+    pub capacity: Reaction,
+    /// What a scheduled change leads to.
+    pub maintenance: Reaction,
+    /// How long before its start time a scheduled change is acted on.
+    pub maintenance_lead: Duration,
+    /// What an instance that stops or has stopped leads to.
+    pub state_change: Reaction,
+    /// Whether the node of an instance that EC2 says is stopped or terminated gets the out-of-service taint.
+    pub out_of_service: bool,
+}
+
+/// What an interruption leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reaction {
+    /// Nothing: the signal is acknowledged.
+    Ignore,
+    /// Nothing new comes to the node; what is there stays.
+    Cordon,
+    /// The whole departure.
+    Drain,
 }
 
 /// What we may do at all.
@@ -133,6 +161,17 @@ impl Policy {
         policy
     }
 
+    /// What this policy makes of an interruption.
+    pub fn reaction(&self, cause: &Cause) -> Reaction {
+        match cause {
+            Cause::Spot(_) => self.spot,
+            Cause::Rebalance => self.rebalance,
+            Cause::CapacityReservation | Cause::CapacityBlock => self.capacity,
+            Cause::Maintenance(_) => self.maintenance,
+            Cause::State(_) => self.state_change,
+        }
+    }
+
     /// How long to wait after a withdrawal until no new request comes through this kind of balancer.
     pub fn settle(&self, balancer: crate::snapshot::aws::Balancer) -> Duration {
         match balancer {
@@ -164,6 +203,14 @@ impl Policy {
             longest_launch: Duration::ZERO,
             launch_deadline: LaunchDeadline::Continue,
             startup_taints: BTreeSet::new(),
+            spot: Reaction::Ignore,
+            rebalance: Reaction::Ignore,
+            rebalance_hold: Duration::ZERO,
+            capacity: Reaction::Ignore,
+            maintenance: Reaction::Ignore,
+            maintenance_lead: Duration::ZERO,
+            state_change: Reaction::Ignore,
+            out_of_service: false,
         }
     }
 }

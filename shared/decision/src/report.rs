@@ -5,19 +5,21 @@
 mod remaining;
 mod text;
 
-pub use remaining::{Advice, Hold, Remaining};
+pub use remaining::{Advice, Ending, Hold, Remaining};
 
-use crate::admit::Admitted;
-use crate::id::{AsgName, HookName, InstanceId, NodeName};
+use crate::admit::{Admitted, Asks};
+use crate::id::{AsgName, HookName, InstanceId, NodeName, PodKey};
 use crate::judge::Bench;
 use crate::limits::HEARTBEAT_SUPPORTED_MIN;
 use crate::matching::serves;
+use crate::signal::{Cause, HookSignal, SpotAction};
 use crate::snapshot::aws::{Hook, TargetGroup};
 use crate::snapshot::cluster::NodeView;
 use crate::snapshot::{HookState, Memory, Snapshot};
 use crate::time::Timestamp;
 use crate::verdict::{Judged, Stays, Verdict};
 use crate::withdraw::{May, Standing, Wait};
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Where a departure or an arrival stands.
@@ -45,6 +47,14 @@ pub enum Stage {
     Overdue,
     /// The instance is gone, or there was no node to drain.
     Ended,
+    /// Cordoned, and no more is asked for.
+    Cordoned,
+    /// Only recommended; until then.
+    Recommended(Timestamp),
+    /// Nothing followed a recommendation in time.
+    Lapsed,
+    /// Announced: it is acted on from then.
+    Announced(Timestamp),
     /// The API server is away.
     Unreachable {
         /// Which cluster.
@@ -60,6 +70,15 @@ pub enum Stage {
     NotOurs,
 }
 
+/// What of the cluster is worth watching until the next look.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Watch {
+    /// The pods of this node.
+    Pods(NodeName),
+    /// This PodDisruptionBudget.
+    Budget(PodKey),
+}
+
 /// The report of one turn about one instance.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -69,6 +88,8 @@ pub struct Report {
     pub node: Option<NodeName>,
     /// The Auto Scaling groups and hooks that hold it.
     pub hooks: Vec<(AsgName, HookName)>,
+    /// What interrupts it, in words.
+    pub causes: Vec<String>,
     /// When AWS last took a heartbeat from this process.
     pub beat_at: Option<Timestamp>,
     /// Where it stands.
@@ -99,6 +120,7 @@ impl Report {
             instance,
             node: None,
             hooks: Vec::new(),
+            causes: Vec::new(),
             beat_at: None,
             stage,
             since: None,
@@ -121,19 +143,36 @@ impl Report {
     /// What the signals say: which hooks wait, and what is wrong with them.
     pub(crate) fn signals(&mut self, signals: &[Admitted<'_>], memory: &Memory) {
         for signal in signals {
-            let hook = (signal.hook.asg.clone(), signal.hook.hook.clone());
-            if !self.hooks.contains(&hook) {
-                self.hooks.push(hook);
-            }
-            if let Some(HookState::Active(at)) = memory.hooks.get(&signal.hook.token.fingerprint())
-            {
-                self.beat_at = self.beat_at.max(Some(*at));
+            match signal.asks {
+                Asks::Hook { signal, facts } => self.hook(signal, facts, memory),
+                Asks::Interruption { interruption, .. } => self.cause(&interruption.cause),
             }
             let mistakes = signal.mistakes.iter();
             self.warnings.extend(
                 mistakes.map(|mistake| format!("NotificationMetadata, {mistake}; not applied")),
             );
-            self.heartbeat(signal.facts);
+        }
+    }
+
+    fn hook(&mut self, signal: &HookSignal, facts: Option<&Hook>, memory: &Memory) {
+        let hook = (signal.asg.clone(), signal.hook.clone());
+        if !self.hooks.contains(&hook) {
+            self.hooks.push(hook);
+        }
+        if let Some(HookState::Active(at)) = memory.hooks.get(&signal.token.fingerprint()) {
+            self.beat_at = self.beat_at.max(Some(*at));
+        }
+        self.heartbeat(facts);
+    }
+
+    fn cause(&mut self, cause: &Cause) {
+        let text = cause.to_string();
+        if !self.causes.contains(&text) {
+            self.causes.push(text);
+        }
+        if let Cause::Spot(SpotAction::Unknown(action)) = cause {
+            let text = format!("instance-action `{action}` is not known; taken for terminate");
+            self.warnings.push(text);
         }
     }
 
@@ -217,11 +256,16 @@ impl Report {
         }
     }
 
-    /// The node whose pods are worth watching: it drains, and all that is left only has to end.
-    pub fn watches(&self) -> Option<NodeName> {
-        let ending =
-            !self.remaining.is_empty() && self.remaining.iter().all(|pod| pod.hold == Hold::Ending);
-        self.node.clone().filter(|_| ending && self.stage == Stage::Draining)
+    /// What is worth watching while it drains: the node's pods if all that is left only has to end; otherwise the
+    /// budgets that allow none.
+    pub fn watches(&self) -> BTreeSet<Watch> {
+        if self.stage != Stage::Draining {
+            return BTreeSet::new();
+        }
+        if self.remaining.iter().all(|pod| pod.hold == Hold::Ending) {
+            return self.node.iter().cloned().map(Watch::Pods).collect();
+        }
+        self.remaining.iter().filter_map(|pod| pod.closed.clone()).map(Watch::Budget).collect()
     }
 
     /// Whether anything but time holds it.
@@ -256,6 +300,7 @@ impl fmt::Display for Wait {
                 write!(out, "{living} targets live and {keep} must stay")
             }
             Self::Unlisted => write!(out, "the other departing nodes are not known"),
+            Self::Recommended => write!(out, "nothing but a recommendation asks for it"),
         }
     }
 }

@@ -4,9 +4,10 @@
 //! of what arrives is not ours. Answering a foreign hook would end its instance early; touching a foreign node
 //! would be an outage. Both rules are pure, and every function uses them.
 
+use crate::id::HookName;
 use crate::policy::{Overrides, Policy, SettingError};
-use crate::signal::HookSignal;
-use crate::snapshot::aws::Asg;
+use crate::signal::Transition;
+use crate::snapshot::aws::{Asg, Hook};
 use std::fmt;
 
 /// The tag that puts an Auto Scaling group into our care; any value but `false`.
@@ -29,6 +30,8 @@ pub enum Foreign {
     Karpenter,
     /// EKS Auto Mode drains its nodes itself.
     AutoMode,
+    /// The instance is in no Auto Scaling group.
+    NoGroup,
     /// The group is neither named nor tagged.
     Group,
     /// The hook is neither named nor marked.
@@ -41,6 +44,7 @@ impl fmt::Display for Foreign {
             Self::ManagedNodeGroup => "a managed node group, which EKS drains itself",
             Self::Karpenter => "Karpenter's, which drains it itself",
             Self::AutoMode => "EKS Auto Mode's, which drains it itself",
+            Self::NoGroup => "its instance is in no Auto Scaling group",
             Self::Group => {
                 "its Auto Scaling group is neither in ASGS nor tagged ebbtide.dev/managed"
             }
@@ -63,14 +67,25 @@ pub fn group(asg: &Asg, policy: &Policy) -> Result<(), Foreign> {
 /// Whether a hook is ours, and what its metadata overrides. The metadata that the hook has now counts, since the
 /// event's copy may be old; the event's is used when the hook could not be read.
 pub fn hook(
-    signal: &HookSignal,
+    name: &HookName,
     metadata: Option<&str>,
     policy: &Policy,
 ) -> Result<Result<Overrides, Vec<SettingError>>, Foreign> {
     match Overrides::parse(metadata) {
         Ok(Some(overrides)) => Ok(Ok(overrides)),
         Err(mistakes) => Ok(Err(mistakes)),
-        Ok(None) if policy.hooks.contains(&signal.hook) => Ok(Ok(Overrides::default())),
+        Ok(None) if policy.hooks.contains(name) => Ok(Ok(Overrides::default())),
         Ok(None) => Err(Foreign::Hook),
     }
+}
+
+/// What the terminate hooks of a group override for its interruptions too: those of the first of ours, by name.
+pub fn overrides(hooks: &[Hook], policy: &Policy) -> Result<Overrides, Vec<SettingError>> {
+    let mut leaving: Vec<&Hook> =
+        hooks.iter().filter(|hook| hook.transition == Transition::Terminating).collect();
+    leaving.sort_by(|one, other| one.name.cmp(&other.name));
+    leaving
+        .into_iter()
+        .find_map(|one| hook(&one.name, one.metadata.as_deref(), policy).ok())
+        .unwrap_or_else(|| Ok(Overrides::default()))
 }

@@ -65,7 +65,7 @@ pub struct Seen {
     pub receives: u32,
     /// When it was sent, as far as queue or event say.
     pub sent_at: Timestamp,
-    /// The hook that it names; `Ok(None)` when the ASG no longer has one of that name.
+    /// The hook that it names; `Ok(None)` when the ASG no longer has one of that name, or the signal names none.
     pub hook: Read<Option<Hook>>,
 }
 
@@ -78,6 +78,8 @@ pub struct Memory {
     pub evictions: BTreeMap<Uid, Attempts>,
     /// When this process last wrote that the departure is blocked.
     pub blocked_reported_at: Option<Timestamp>,
+    /// How many nodes of the cluster were departing when this process last looked.
+    pub crowd: usize,
 }
 
 /// What AWS last said of a lifecycle action.

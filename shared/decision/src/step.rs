@@ -62,6 +62,8 @@ pub enum PatchPurpose {
     Cordon,
     /// Our annotation alone: what we are about to take out, or a new deadline.
     Record,
+    /// The taint for a node whose host runs no more.
+    OutOfService,
     /// Everything that the annotation says we changed, put back.
     Undo,
 }
@@ -188,6 +190,7 @@ impl fmt::Display for PatchPurpose {
         out.write_str(match self {
             Self::Cordon => "cordon",
             Self::Record => "record",
+            Self::OutOfService => "out-of-service",
             Self::Undo => "undo",
         })
     }

@@ -79,6 +79,11 @@ impl Timestamp {
         }
     }
 
+    /// Parses either of the two forms that AWS writes times in.
+    pub fn parse_any(text: &str) -> Result<Self, TimeError> {
+        Self::parse_rfc3339(text).or_else(|error| Self::parse_rfc2822(text).map_err(|_| error))
+    }
+
     /// The time from `earlier` to this instant; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -270,12 +275,24 @@ mod tests {
             // AWS's own sample: that day was a Sunday.
             ("Sat, 05 Jun 2016 15:10:09 GMT", Some(1_465_139_409)),
             ("5 Jun 2016 17:10:09 +0200", Some(1_465_139_409)),
+            ("Thu, 27 Aug 2026 13:19:03 GMT", Some(1_787_836_743)),
+            // A day of one digit, as in another of AWS's samples.
+            ("Fri, 3 Jun 2022 05:01:10 GMT", Some(1_654_232_470)),
             ("2016-06-05T15:10:09Z", None),
             ("", None),
         ];
         for (text, seconds) in rows {
             assert_eq!(Timestamp::parse_rfc2822(text).ok(), seconds.map(at), "{text}");
         }
+    }
+
+    #[test]
+    fn either_form_is_read_and_the_error_asks_for_the_first() {
+        assert_eq!(Timestamp::parse_any("2016-06-05T15:10:09Z"), Ok(at(1_465_139_409)));
+        assert_eq!(Timestamp::parse_any("Sun, 05 Jun 2016 15:10:09 GMT"), Ok(at(1_465_139_409)));
+        let error = Timestamp::parse_any("[Current time]").unwrap_err();
+        let expected = "RFC 3339, such as 2026-11-22T09:30:00Z";
+        assert_eq!(error, TimeError { value: "[Current time]".to_owned(), expected });
     }
 
     #[test]

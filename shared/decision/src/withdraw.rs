@@ -14,13 +14,14 @@
 //! look and its call; the executor skips a call whose health is older than `HEALTH_FRESH`.
 
 use crate::annotation::Departure;
-use crate::id::InstanceId;
+use crate::id::{InstanceId, TargetGroupArn};
 use crate::limits::{CLAIM_SETTLES, ORDER_SETTLES, WITHDRAW_MARGIN};
 use crate::policy::Policy;
 use crate::snapshot::aws::{RegistrationOwner, TargetGroup, TargetState};
 use crate::step::TargetId;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Where an instance stands with one target group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +74,8 @@ pub enum Wait {
     },
     /// The departing nodes could not be listed.
     Unlisted,
+    /// Only a recommendation asks for it.
+    Recommended,
 }
 
 /// What the order is computed from.
@@ -91,6 +94,11 @@ pub struct Order<'a> {
     pub hard: Option<Timestamp>,
     /// Who else leaves.
     pub records: Records<'a>,
+    /// A lifecycle hook holds the instance: its ASG has drained its own groups before.
+    pub after_hook: bool,
+    /// By group, how much earlier than the settle time alone asks for the target must leave: the pods that serve what
+    /// arrives here need time to end.
+    pub reserves: BTreeMap<TargetGroupArn, Duration>,
 }
 
 /// The records of the departing nodes, as far as they are known.
@@ -100,8 +108,10 @@ pub enum Records<'a> {
     Known(&'a BTreeMap<InstanceId, Departure>),
     /// Only our own is: they were not listed, and nobody leaves on a guess.
     Unread(&'a Departure),
-    /// There is no node to carry one, or no API server to ask.
+    /// There is no node to carry one.
     NoNode,
+    /// There is no API server to ask.
+    Unreachable,
 }
 
 /// Where this instance stands with `group`.
@@ -130,13 +140,15 @@ fn left(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Standing {
     let own = match order.records {
         Records::Known(records) => records.get(order.me),
         Records::Unread(own) => Some(own),
-        Records::NoNode => None,
+        Records::NoNode | Records::Unreachable => None,
     };
     let recorded =
         own.and_then(|record| record.withdrawn_from(&group.arn)).map(|withdrawn| withdrawn.at);
     let left_at = match (recorded, group.owner) {
         (Some(at), _) => at,
-        (None, RegistrationOwner::Asg) if !draining => order.since - group.deregistration_delay,
+        (None, RegistrationOwner::Asg) if !draining && order.after_hook => {
+            order.since - group.deregistration_delay
+        }
         (None, _) if draining => order.since,
         (None, _) => return Standing::Clear,
     };
@@ -157,7 +169,9 @@ fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
     let records = match order.records {
         Records::Known(records) => records,
         Records::Unread(_) => return unlisted(order),
-        Records::NoNode => return blind(&living, order, latest),
+        Records::NoNode => return blind(&living, order, Some(latest)),
+        // An outage may last: nobody leaves blindly for a policy's patience, only before AWS itself acts.
+        Records::Unreachable => return blind(&living, order, last_moment(group, order, policy)),
     };
     let Some(mine) = records.get(order.me) else {
         return unlisted(order);
@@ -214,11 +228,13 @@ fn rank<'a>(id: &'a InstanceId, record: &Departure) -> (Timestamp, &'a InstanceI
 
 /// Without a node to carry a record, or an API server to ask, nobody leaves before the last moment, and
 /// the living target with the greatest id stays: all who are blind agree on that one.
-fn blind(living: &BTreeSet<&str>, order: &Order<'_>, latest: Timestamp) -> May {
-    if order.now < latest {
-        return May::Later { at: latest, why: Wait::Unlisted };
+fn blind(living: &BTreeSet<&str>, order: &Order<'_>, latest: Option<Timestamp>) -> May {
+    match latest {
+        None => unlisted(order),
+        Some(latest) if order.now < latest => May::Later { at: latest, why: Wait::Unlisted },
+        Some(_) if living.last().copied() == Some(order.me.as_str()) => May::LastLiving,
+        Some(_) => May::Now,
     }
-    if living.last().copied() == Some(order.me.as_str()) { May::LastLiving } else { May::Now }
 }
 
 /// Whether the group counts on this instance alone. Even a ghost then stays: an empty group refuses every request at once,
@@ -268,12 +284,15 @@ fn floor(
     (base * usize::from(policy.floor_percent)).div_ceil(100).max(1)
 }
 
-/// The last moment for a withdrawal: the settle time must fit before the hard deadline, and without one
-/// nobody waits longer for a replacement than the policy says.
+/// When nobody is waited for any more: at the last moment, or when the policy's patience with replacements ends.
 fn latest(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Timestamp {
     let patience = order.begun + policy.withdraw_hold;
-    match order.hard {
-        Some(hard) => patience.min(hard - policy.settle(group.balancer) - WITHDRAW_MARGIN),
-        None => patience,
-    }
+    last_moment(group, order, policy).map_or(patience, |last| patience.min(last))
+}
+
+/// The last moment for a withdrawal: the settle time must fit before the hard deadline, and what the pods need that
+/// serve what arrives here.
+fn last_moment(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Option<Timestamp> {
+    let reserve = order.reserves.get(&group.arn).copied().unwrap_or_default();
+    order.hard.map(|hard| hard - policy.settle(group.balancer) - WITHDRAW_MARGIN - reserve)
 }

@@ -15,9 +15,12 @@ use cluster::ClusterError;
 use decision::decide::decide;
 use decision::decision::Decision;
 use decision::id::{AsgName, ClusterName, InstanceId, NodeName, TargetGroupArn};
+use decision::limits::HEALTH_FRESH;
+use decision::looks::wants_instance;
 use decision::policy::Policy;
 use decision::snapshot::aws::{Asg, Hook, Instance, Membership, Target};
-use decision::snapshot::cluster::Service;
+use decision::scope::Foreign;
+use decision::snapshot::cluster::{Peer, Service};
 use decision::snapshot::{Memory, Snapshot};
 use decision::time::Timestamp;
 use std::fmt;
@@ -28,11 +31,18 @@ use std::time::Duration;
 /// again after a storm of duplicates.
 const REMEMBERED_MAX: usize = 256;
 
+/// How many instances a process remembers as not ours: an account's whole stream of EC2 events comes by. Twice: a megabyte
+/// more. Half: a large account's instances are looked up again and again.
+const FOREIGN_MAX: usize = 10_000;
+
 /// Makes a client for a cluster: over TLS in production, in process for the sandbox.
 pub type Dial = Arc<dyn Fn(&ClusterAccess) -> Result<kube::Client, ClusterError> + Send + Sync>;
 
 /// Decides about one instance: `decision::decide::decide`.
 pub type Decide = fn(&Snapshot, &Policy) -> Decision;
+
+/// Whether an instance is worth a closer look: `decision::looks::wants_instance`.
+pub type Wants = fn(&Snapshot, &Policy) -> bool;
 
 /// One process of a function.
 pub struct App {
@@ -50,6 +60,8 @@ pub struct App {
     pub dial: Dial,
     /// The decision. Tests put a broken one here, to show that the worlds notice.
     pub decide: Decide,
+    /// The first question of the looks. Tests put a broken one here, to show that only its own instance suffers.
+    pub wants_instance: Wants,
     /// As which function metrics are printed; `None`: not at all.
     pub metrics: Option<crate::metric::Function>,
     pub(crate) kept: Kept,
@@ -64,12 +76,14 @@ pub(crate) struct Kept {
     pub(crate) facts: Cache<TargetGroupArn, (GroupFacts, Duration)>,
     pub(crate) health: Cache<TargetGroupArn, (Timestamp, Vec<Target>)>,
     pub(crate) services: Cache<ClusterName, Vec<Service>>,
+    pub(crate) peers: Cache<ClusterName, Arc<[Peer]>>,
     pub(crate) nodes: Cache<InstanceId, NodeName>,
     pub(crate) scanned: Cache<ClusterName, Timestamp>,
     pub(crate) clients: Cache<ClusterName, kube::Client>,
     pub(crate) breakers: Breakers,
     pub(crate) memory: Cache<InstanceId, Memory>,
     pub(crate) panicked: Cache<InstanceId, Timestamp>,
+    pub(crate) foreign: Cache<InstanceId, Foreign>,
 }
 
 /// How long what is read stays good, each with the staleness that it allows.
@@ -96,6 +110,9 @@ mod keeps {
     pub(super) const SCAN: Duration = Duration::from_secs(60);
     /// Endpoint and CA of a cluster: dropped earlier when TLS fails.
     pub(super) const CLIENT: Duration = Duration::from_secs(3600);
+    /// That an instance is not ours. Half: the account's other instances are looked up twice as often. Twice: a group that
+    /// is put into our care is heard of twenty minutes later.
+    pub(super) const FOREIGN: Duration = Duration::from_secs(600);
     /// What was learned about an instance by acting.
     pub(super) const MEMORY: Duration = Duration::from_secs(3600);
 }
@@ -110,12 +127,14 @@ impl Kept {
             facts: Cache::bounded(REMEMBERED_MAX, keeps::FACTS),
             health: Cache::bounded(REMEMBERED_MAX, keeps::HEALTH),
             services: Cache::bounded(REMEMBERED_MAX, keeps::SERVICES),
+            peers: Cache::bounded(REMEMBERED_MAX, HEALTH_FRESH / 2),
             nodes: Cache::bounded(REMEMBERED_MAX, keeps::NODE),
             scanned: Cache::bounded(REMEMBERED_MAX, keeps::SCAN),
             clients: Cache::bounded(REMEMBERED_MAX, keeps::CLIENT),
             breakers: Breakers::default(),
             memory: Cache::bounded(REMEMBERED_MAX, keeps::MEMORY),
             panicked: Cache::bounded(REMEMBERED_MAX, keeps::MEMORY),
+            foreign: Cache::bounded(FOREIGN_MAX, keeps::FOREIGN),
         }
     }
 }
@@ -129,7 +148,18 @@ impl App {
         (aws, limits): (Clients, Limits),
         dial: Dial,
     ) -> Self {
-        Self { clock, policy, queues, aws, limits, dial, decide, metrics: None, kept: Kept::new() }
+        Self {
+            clock,
+            policy,
+            queues,
+            aws,
+            limits,
+            dial,
+            decide,
+            wants_instance,
+            metrics: None,
+            kept: Kept::new(),
+        }
     }
 }
 

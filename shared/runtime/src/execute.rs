@@ -74,8 +74,34 @@ pub(crate) struct Act<'a> {
     pub(crate) until: Timestamp,
 }
 
-/// Performs the plan; nothing is begun after `until`.
-pub(crate) async fn execute(act: Act<'_>, plan: Plan) -> Outcomes {
+/// Performs the plan: its waves, then the answers; nothing is begun after `until`.
+pub(crate) async fn execute(act: Act<'_>, mut plan: Plan) -> Outcomes {
+    let answers = std::mem::take(&mut plan.answers);
+    let (at_once, last) = split(&plan, answers);
+    // Nothing has to be done before these, so no other instance's cluster makes them wait.
+    let at_once = wave(at_once, |answer| act.answer(answer));
+    let (answers, steps) = futures_util::join!(at_once, waves(act, plan));
+    let last = wave(last, |answer| act.answer(answer)).await;
+    Outcomes { steps, answers: answers.into_iter().chain(last).flatten().collect() }
+}
+
+/// The answers about instances for which nothing else is done in this turn, and those that come after their steps.
+fn split(plan: &Plan, answers: Vec<PlannedAnswer>) -> (Vec<PlannedAnswer>, Vec<PlannedAnswer>) {
+    let busy: BTreeSet<&InstanceId> = plan
+        .patches
+        .iter()
+        .map(|step| &step.instance)
+        .chain(plan.heartbeats.iter().map(|step| &step.instance))
+        .chain(plan.deregister.iter().flat_map(|call| &call.instances))
+        .chain(plan.register.iter().flat_map(|call| &call.instances))
+        .chain(plan.removals.iter().map(|step| &step.instance))
+        .chain(plan.notes.iter().map(|step| &step.instance))
+        .collect();
+    answers.into_iter().partition(|answer| !busy.contains(&answer.instance))
+}
+
+/// All steps, each wave after the one before.
+async fn waves(act: Act<'_>, plan: Plan) -> Vec<Done> {
     let mut steps = Vec::new();
     let patches = wave(plan.patches, |patch| act.patch(patch));
     let heartbeats = wave(plan.heartbeats, |call| act.heartbeat(call));
@@ -85,9 +111,7 @@ pub(crate) async fn execute(act: Act<'_>, plan: Plan) -> Outcomes {
     steps.extend(wave(plan.register, |what| act.register(what)).await.into_iter().flatten());
     steps.extend(wave(plan.removals, |what| act.remove(what)).await);
     steps.extend(wave(plan.notes, |what| act.note(what)).await);
-    let answers =
-        wave(plan.answers, |answer| act.answer(answer)).await.into_iter().flatten().collect();
-    Outcomes { steps, answers }
+    steps
 }
 
 /// One wave: everything in it at once, bounded, results in the plan's order.
@@ -132,12 +156,18 @@ impl Act<'_> {
     async fn patch(&self, patch: For<NodePatch>) -> Done {
         let For { instance, what } = patch;
         let outcome = match self.client(&instance).await {
-            Ok((client, name)) => self.written(name, || cluster::patch_node(&client, &what)).await,
+            Ok((client, name)) => {
+                let outcome = self.written(name, || cluster::patch_node(&client, &what)).await;
+                // Who takes a place in the order has seen all who took theirs before: the list is read again.
+                self.app.kept.peers.forget(name);
+                outcome
+            }
             Err(skipped) => skipped,
         };
         let kind = match what.purpose {
             decision::step::PatchPurpose::Cordon => "cordon",
             decision::step::PatchPurpose::Record => "record",
+            decision::step::PatchPurpose::OutOfService => "out-of-service",
             decision::step::PatchPurpose::Undo => "undo",
         };
         Done { instance, kind, subject: what.node.to_string(), outcome }

@@ -4,18 +4,19 @@
 //! failed becomes `Unread` in it. Nothing here decides what a fact means.
 //!
 //! ```text
-//!   groups, hooks ─> memberships ─> EC2 ─┬─ instance: cluster, node ─> health, peers ─> pods ─> budgets … or volumes
-//!      (once for the batch)              └─ instance: …
+//!   interrupted? EC2 ─> groups ─> hooks ─> memberships ─┬─ instance: cluster, node ─> health, peers ─> pods ─> budgets …
+//!                        (once for the batch)           └─ instance: …
 //! ```
 
 mod aws;
 mod cluster;
 
 use crate::app::App;
+use crate::caught::{caught, caught_in};
 use crate::message::Arrived;
-use decision::id::{AsgName, InstanceId};
+use crate::once::Once;
+use decision::id::{AsgName, InstanceId, TargetGroupArn};
 use decision::looks;
-use decision::signal::SignalKind;
 use decision::snapshot::aws::AwsView;
 use decision::snapshot::cluster::ClusterView;
 use decision::snapshot::{Read, Seen, Snapshot, Unread};
@@ -33,65 +34,84 @@ pub(crate) struct Round<'a> {
     pub(crate) until: Timestamp,
 }
 
+impl Round<'_> {
+    /// Whether an instance is worth a closer look. Asked for the whole batch, so a panic counts as no: it is met again
+    /// in that instance's own look.
+    fn wants_instance(self, snapshot: &Snapshot) -> bool {
+        caught(|| (self.app.wants_instance)(snapshot, &self.app.policy)).unwrap_or(false)
+    }
+
+    /// Whether an instance's lifecycle state is worth reading. Asked for the whole batch too; here a panic counts as yes,
+    /// since without the state its hook can't be answered.
+    fn wants_membership(self, snapshot: &Snapshot) -> bool {
+        caught(|| looks::wants_membership(snapshot, &self.app.policy)).unwrap_or(true)
+    }
+}
+
+/// What was seen of one instance.
+#[derive(Debug)]
+pub struct Looked {
+    /// As far as it was seen.
+    pub snapshot: Snapshot,
+    /// What the panic said that ended its look.
+    pub panic: Option<String>,
+}
+
 /// Looks at every instance that the batch speaks of.
-pub async fn gather(
-    app: &App,
-    batch: &[Arrived],
-    now: Timestamp,
-    until: Timestamp,
-) -> Vec<Snapshot> {
+pub async fn gather(app: &App, batch: &[Arrived], now: Timestamp, until: Timestamp) -> Vec<Looked> {
     let round = Round { app, now, until };
     let mut by_instance: BTreeMap<InstanceId, Vec<&Arrived>> = BTreeMap::new();
     for arrived in batch {
         by_instance.entry(arrived.instance().clone()).or_default().push(arrived);
     }
-    let asgs: BTreeSet<AsgName> = batch.iter().map(|arrived| hook(arrived).asg.clone()).collect();
-    let (groups, hooks) = futures_util::join!(aws::groups(round, &asgs), aws::hooks(round, &asgs));
     let mut snapshots: Vec<Snapshot> = by_instance
         .into_iter()
-        .map(|(instance, arrived)| begin(round, instance, &arrived, (&groups, &hooks)))
+        .map(|(instance, arrived)| begin(round, instance, &arrived))
         .collect();
+    aws::interrupted(round, &mut snapshots).await;
+    let asgs: BTreeSet<AsgName> = snapshots.iter().filter_map(looks::asg).collect();
+    let groups = aws::groups(round, &asgs).await;
+    let ours = asgs.into_iter().filter(|asg| looks::wants_hooks(groups.get(asg), &app.policy));
+    let hooks = aws::hooks(round, &ours.collect()).await;
+    for snapshot in &mut snapshots {
+        know(snapshot, (&groups, &hooks));
+    }
     aws::memberships(round, &mut snapshots).await;
     aws::instances(round, &mut snapshots).await;
-    let health = aws::HealthOnce::default();
-    join_all(snapshots.iter_mut().map(|snapshot| look_closer(round, snapshot, &health))).await;
-    snapshots
+    aws::schedules(round, &mut snapshots).await;
+    let shared = Shared::default();
+    let looks = snapshots.into_iter().map(async |mut snapshot| {
+        let looked = caught_in(look_closer(round, &mut snapshot, &shared)).await;
+        Looked { snapshot, panic: looked.err() }
+    });
+    join_all(looks).await
 }
 
 type Groups = BTreeMap<AsgName, Read<Option<decision::snapshot::aws::Asg>>>;
 type Hooks = BTreeMap<AsgName, Read<Vec<decision::snapshot::aws::Hook>>>;
 
-fn hook(arrived: &Arrived) -> &decision::signal::HookSignal {
-    let SignalKind::Hook(hook) = &arrived.signal.kind;
-    hook
+/// What several instances of a batch want read once.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    health: Once<TargetGroupArn, aws::Health>,
+    cluster: cluster::Shared,
 }
 
 fn not_yet<T>() -> Read<T> {
     Err(Unread::because("not read in this turn"))
 }
 
-fn begin(
-    round: Round<'_>,
-    instance: InstanceId,
-    arrived: &[&Arrived],
-    (groups, hooks): (&Groups, &Hooks),
-) -> Snapshot {
+fn begin(round: Round<'_>, instance: InstanceId, arrived: &[&Arrived]) -> Snapshot {
     let signals = arrived
         .iter()
-        .map(|arrived| {
-            let signal = hook(arrived);
-            let known = hooks.get(&signal.asg).cloned().unwrap_or_else(not_yet);
-            let facts = known.map(|hooks| hooks.into_iter().find(|hook| hook.name == signal.hook));
-            Seen {
-                message: arrived.message.clone(),
-                signal: arrived.signal.clone(),
-                receives: arrived.receives,
-                sent_at: arrived.sent_at,
-                hook: facts,
-            }
+        .map(|arrived| Seen {
+            message: arrived.message.clone(),
+            signal: arrived.signal.clone(),
+            receives: arrived.receives,
+            sent_at: arrived.sent_at,
+            hook: not_yet(),
         })
         .collect();
-    let group = arrived.first().and_then(|arrived| groups.get(&hook(arrived).asg));
     let memory = round.app.kept.memory.get(&instance, round.now).unwrap_or_default();
     Snapshot {
         now: round.now,
@@ -99,12 +119,26 @@ fn begin(
         signals,
         aws: AwsView {
             membership: not_yet(),
-            group: group.cloned().unwrap_or_else(not_yet),
+            group: not_yet(),
+            hooks: not_yet(),
             instance: not_yet(),
+            is_scheduled: not_yet(),
             target_groups: not_yet(),
         },
         cluster: ClusterView::NotAsked,
         memory,
+    }
+}
+
+/// What was read of the instance's group, and of the hook that each of its signals names.
+fn know(snapshot: &mut Snapshot, (groups, hooks): (&Groups, &Hooks)) {
+    let Some(asg) = looks::asg(snapshot) else { return };
+    snapshot.aws.group = groups.get(&asg).cloned().unwrap_or_else(not_yet);
+    snapshot.aws.hooks = hooks.get(&asg).cloned().unwrap_or_else(not_yet);
+    for seen in &mut snapshot.signals {
+        let Some(signal) = seen.signal.hook() else { continue };
+        let known = hooks.get(&signal.asg).cloned().unwrap_or_else(not_yet);
+        seen.hook = known.map(|hooks| hooks.into_iter().find(|hook| hook.name == signal.hook));
     }
 }
 
@@ -114,29 +148,35 @@ const AHEAD_MAX: Duration = Duration::from_millis(400);
 /// Reads ahead what the departures that begin with this turn will want in the next one, beside the cordon: what rarely
 /// changes, and the health of their groups. Economy only: nothing waits for a rate limit here, and what fails is read
 /// again in its own time.
-pub async fn ahead(app: &App, snapshots: &[Snapshot]) {
+pub async fn ahead(app: &App, looked: &[Looked]) {
     let now = app.clock.now();
     let round = Round { app, now, until: now + AHEAD_MAX };
-    let health = aws::HealthOnce::default();
-    for snapshot in snapshots {
-        let groups = looks::target_groups_ahead(snapshot, &app.policy);
-        if !groups.is_empty() {
-            drop(aws::target_groups(round, &groups, &snapshot.instance, &health).await);
-        }
-        if looks::begins(snapshot, &app.policy) {
-            cluster::services_ahead(round, snapshot).await;
-        }
+    let shared = Shared::default();
+    for looked in looked.iter().filter(|looked| looked.panic.is_none()) {
+        // A panic here is met again, and told, in the next turn's own look.
+        drop(caught_in(look_ahead(round, &looked.snapshot, &shared)).await);
+    }
+}
+
+async fn look_ahead(round: Round<'_>, snapshot: &Snapshot, shared: &Shared) {
+    let policy = &round.app.policy;
+    let groups = looks::target_groups_ahead(snapshot, policy);
+    if !groups.is_empty() {
+        drop(aws::target_groups(round, &groups, &snapshot.instance, shared).await);
+    }
+    if looks::begins(snapshot, policy) {
+        cluster::services_ahead(round, snapshot).await;
     }
 }
 
 /// One instance's own reads.
-async fn look_closer(round: Round<'_>, snapshot: &mut Snapshot, health: &aws::HealthOnce) {
-    if !looks::wants_instance(snapshot, &round.app.policy) {
+async fn look_closer(round: Round<'_>, snapshot: &mut Snapshot, shared: &Shared) {
+    if !(round.app.wants_instance)(snapshot, &round.app.policy) {
         return;
     }
     cluster::node(round, snapshot).await;
     let groups = looks::target_groups(snapshot, &round.app.policy);
     snapshot.aws.target_groups =
-        aws::target_groups(round, &groups, &snapshot.instance, health).await;
-    cluster::rest(round, snapshot).await;
+        aws::target_groups(round, &groups, &snapshot.instance, shared).await;
+    cluster::rest(round, snapshot, shared).await;
 }

@@ -10,6 +10,7 @@
 pub mod app;
 pub mod breaker;
 pub mod cache;
+mod caught;
 pub mod clock;
 pub mod config;
 pub mod connect;
@@ -19,6 +20,7 @@ pub mod gather;
 pub mod limiter;
 pub mod message;
 pub mod metric;
+mod once;
 mod record;
 pub mod retry;
 pub mod slice;

@@ -3,9 +3,18 @@
 use aws_lambda_events::sqs::SqsMessage;
 use decision::event::{EventError, Parsed, parse, parse_value};
 use decision::id::InstanceId;
-use decision::signal::Signal;
-use decision::time::Timestamp;
+use decision::signal::{Reservation, Signal};
+use decision::time::{Timestamp, human};
 use serde_json::Value;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Instances in one message: AWS Health splits long lists into pages of fewer. Twice: one message takes a slice's whole
+/// time. Half: a page that AWS sends could be refused.
+const INSTANCES_MAX: usize = 500;
+
+/// How far our clock may be behind without a word: a second is what NTP and the queue's own clock may differ by.
+const CLOCK_BEHIND_WARNED: Duration = Duration::from_secs(1);
 
 /// A message's way back to its queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +38,56 @@ pub struct Arrived {
     pub sent_at: Timestamp,
     /// When the queue got it; `None` for a bare event.
     pub queued_at: Option<Timestamp>,
-    /// What it says.
+    /// What it says, or one of the things that it says.
     pub signal: Signal,
+}
+
+/// A message about a capacity reservation: which instances it is about must be looked up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reserved {
+    /// The message without its signal.
+    pub envelope: Envelope,
+    /// What it says.
+    pub reservation: Reservation,
+}
+
+/// What is known of a message besides what it says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Envelope {
+    /// `messageId`, or `bare`.
+    pub message: String,
+    /// How to give it back; `None` for a bare event.
+    pub receipt: Option<Receipt>,
+    /// `ApproximateReceiveCount`, from 1.
+    pub receives: u32,
+    /// When the queue got it; `None` for a bare event.
+    pub queued_at: Option<Timestamp>,
+    /// When the invocation began.
+    pub now: Timestamp,
+}
+
+impl Envelope {
+    /// The message with one of its signals.
+    pub fn arrived(&self, signal: Signal) -> Arrived {
+        let behind = self.behind();
+        let signal = signal.moved_back(behind);
+        // A clock that is ahead of ours must not make a deadline later than it is.
+        let got_at = self.queued_at.map_or(self.now, |at| at - behind);
+        let sent_at = signal.sent_at.map_or(got_at, |said| said.min(got_at));
+        Arrived {
+            message: self.message.clone(),
+            receipt: self.receipt.clone(),
+            receives: self.receives,
+            sent_at,
+            queued_at: self.queued_at,
+            signal,
+        }
+    }
+
+    /// How far our clock is behind AWS's, at least: a message can't be received before it was queued.
+    fn behind(&self) -> Duration {
+        self.queued_at.map_or(Duration::ZERO, |queued_at| self.now.until(queued_at))
+    }
 }
 
 impl Arrived {
@@ -54,8 +111,10 @@ pub struct Unreadable {
 /// The messages of one invocation, sorted.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inbox {
-    /// With a signal.
+    /// With a signal each; a message that speaks of several instances is here once for each.
     pub arrived: Vec<Arrived>,
+    /// About capacity reservations.
+    pub reserved: Vec<Reserved>,
     /// Nothing to do: the message and why.
     pub ignored: Vec<(String, String)>,
     /// For the dead-letter queue.
@@ -76,7 +135,7 @@ pub fn read(payload: &Value, now: Timestamp) -> Inbox {
             for record in records {
                 let Ok(record) = record else {
                     // Not what SQS sends: it can't be moved, so it comes back and the queue's own redrive takes it.
-                    let message = unread_id(payload, inbox.len());
+                    let message = unread_id(payload, inbox.messages());
                     let error = EventError::Empty;
                     inbox.unreadable.push(Unreadable { message, receipt: None, error });
                     continue;
@@ -85,57 +144,64 @@ pub fn read(payload: &Value, now: Timestamp) -> Inbox {
                 let body = record.body.clone().unwrap_or_default();
                 let handle = record.receipt_handle.clone().unwrap_or_default();
                 let parsed = parse(&body);
-                let facts = Facts {
+                let envelope = Envelope {
+                    message,
+                    receipt: Some(Receipt { handle, body }),
                     receives: number(&record, "ApproximateReceiveCount")
                         .map_or(1, |count| u32::try_from(count).unwrap_or(u32::MAX)),
                     queued_at: number(&record, "SentTimestamp").map(Timestamp::from_millis),
                     now,
-                    receipt: Some(Receipt { handle, body }),
                 };
-                inbox.sort_in(message, facts, parsed);
+                inbox.sort_in(envelope, parsed);
             }
         }
         None => {
-            let facts = Facts { receives: 1, queued_at: None, now, receipt: None };
-            inbox.sort_in(BARE.to_owned(), facts, parse_value(payload));
+            let message = BARE.to_owned();
+            let envelope = Envelope { message, receipt: None, receives: 1, queued_at: None, now };
+            inbox.sort_in(envelope, parse_value(payload));
         }
     }
     inbox
 }
 
-struct Facts {
-    receives: u32,
-    queued_at: Option<Timestamp>,
-    now: Timestamp,
-    receipt: Option<Receipt>,
-}
-
 impl Inbox {
     /// How many messages it holds.
-    fn len(&self) -> usize {
-        self.arrived.len() + self.ignored.len() + self.unreadable.len()
+    pub fn messages(&self) -> usize {
+        let parts: BTreeSet<&str> =
+            self.arrived.iter().map(|arrived| arrived.message.as_str()).collect();
+        parts.len() + self.reserved.len() + self.ignored.len() + self.unreadable.len()
     }
 
-    fn sort_in(&mut self, message: String, facts: Facts, parsed: Result<Parsed, EventError>) {
-        let Facts { receives, queued_at, now, receipt } = facts;
-        let got_at = queued_at.unwrap_or(now);
+    fn sort_in(&mut self, envelope: Envelope, parsed: Result<Parsed, EventError>) {
+        let behind = envelope.behind();
+        if behind > CLOCK_BEHIND_WARNED {
+            let (message, behind) = (&envelope.message, human(behind));
+            tracing::warn!(message, behind, "our clock is behind AWS's; deadlines are moved by that");
+        }
+        let Envelope { message, receipt, .. } = &envelope;
         match parsed {
-            Ok(Parsed::Signal(signal)) => {
-                // A clock that is ahead of ours must not make a deadline later than it is.
-                let sent_at = signal.sent_at.map_or(got_at, |said| said.min(got_at));
-                self.arrived.push(Arrived {
-                    message,
-                    receipt,
-                    receives,
-                    sent_at,
-                    queued_at,
-                    signal,
-                });
+            Ok(Parsed::Signals(signals)) if signals.len() > INSTANCES_MAX => {
+                let error = EventError::Field {
+                    path: "detail".to_owned(),
+                    seen: format!("{} instances", signals.len()),
+                    expected: format!("at most {INSTANCES_MAX} in one message"),
+                };
+                let (message, receipt) = (message.clone(), receipt.clone());
+                self.unreadable.push(Unreadable { message, receipt, error });
+            }
+            Ok(Parsed::Signals(signals)) => {
+                self.arrived.extend(signals.into_iter().map(|signal| envelope.arrived(signal)));
+            }
+            Ok(Parsed::Reservation(reservation)) => {
+                self.reserved.push(Reserved { envelope, reservation });
             }
             Ok(Parsed::Ignored(ignored)) => {
-                self.ignored.push((message, ignored.reason.to_string()));
+                self.ignored.push((message.clone(), ignored.reason.to_string()));
             }
-            Err(error) => self.unreadable.push(Unreadable { message, receipt, error }),
+            Err(error) => {
+                let (message, receipt) = (message.clone(), receipt.clone());
+                self.unreadable.push(Unreadable { message, receipt, error });
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a slice says at its end: one closing line for the batch, one departure record for each instance that is done.
 
 use crate::app::App;
+use crate::caught::caught;
 use crate::execute::Done;
 use crate::message::Inbox;
 use crate::metric::{self, Dimensions, Metric, Values};
@@ -11,7 +12,7 @@ use decision::id::InstanceId;
 use decision::step::{Class, HookResult, Outcome};
 use decision::time::Timestamp;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How a message left the slice.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +23,10 @@ pub(crate) enum Fate {
     Ignored(String),
     /// No longer true.
     Over(String),
+    /// Done, with nobody to answer.
+    Done(String),
+    /// Acknowledged, though due then: the sweep raises it again.
+    Later(Timestamp),
     /// Mode `observe`.
     Observed,
     /// Given back until then.
@@ -33,7 +38,10 @@ pub(crate) enum Fate {
 impl Fate {
     pub(crate) fn of(ending: &Ending) -> Self {
         match ending {
+            Ending::Foreign(why) => Self::Ignored(why.to_string()),
             Ending::Ignored(why) => Self::Ignored(why.clone()),
+            Ending::Done(why) => Self::Done(why.clone()),
+            Ending::Later(at) => Self::Later(*at),
             Ending::Over(why) => Self::Over(why.clone()),
             Ending::Observed => Self::Observed,
         }
@@ -45,6 +53,8 @@ impl Fate {
             Self::Answered(..) => "answered",
             Self::Ignored(_) => "ignored",
             Self::Over(_) => "over",
+            Self::Done(_) => "done",
+            Self::Later(_) => "later",
             Self::Observed => "observed",
             Self::CameBack(_) => "came_back",
             Self::DeadLettered(_) => "dead_lettered",
@@ -56,10 +66,10 @@ impl Fate {
             Self::Answered(result, why) => {
                 json!({"fate": self.label(), "result": result.wire(), "why": why})
             }
-            Self::Ignored(why) | Self::Over(why) | Self::DeadLettered(why) => {
+            Self::Ignored(why) | Self::Over(why) | Self::Done(why) | Self::DeadLettered(why) => {
                 json!({"fate": self.label(), "why": why})
             }
-            Self::CameBack(at) => json!({"fate": self.label(), "at": at}),
+            Self::CameBack(at) | Self::Later(at) => json!({"fate": self.label(), "at": at}),
             Self::Observed => json!({"fate": self.label()}),
         }
     }
@@ -76,13 +86,15 @@ pub(crate) struct Ledger {
     sent: BTreeMap<String, Timestamp>,
     /// What became of each message.
     fates: BTreeMap<String, Fate>,
+    /// Instances whose departure or arrival is over.
+    over: BTreeSet<InstanceId>,
     values: Values,
 }
 
 impl Ledger {
     pub(crate) fn open(app: &App, inbox: &Inbox) -> Self {
         let trigger = if inbox.queued { Trigger::Queue } else { Trigger::Bare };
-        let messages = inbox.arrived.len() + inbox.ignored.len() + inbox.unreadable.len();
+        let messages = inbox.messages();
         let sent = inbox.arrived.iter().map(|arrived| (arrived.message.clone(), arrived.sent_at));
         let mut values = Values::default();
         values.add(Metric::SignalsReceived, count(messages));
@@ -92,6 +104,7 @@ impl Ledger {
             done: BTreeMap::new(),
             sent: sent.collect(),
             fates: BTreeMap::new(),
+            over: BTreeSet::new(),
             values,
         }
     }
@@ -100,7 +113,13 @@ impl Ledger {
         self.closing.turns
     }
 
-    pub(crate) fn end(&mut self, message: &str, fate: Fate) {
+    /// A message left, or the part of it that is about one instance did. What comes back outweighs what is done.
+    pub(crate) fn end(&mut self, message: &str, instance: Option<&InstanceId>, fate: Fate) {
+        let is_over = matches!(
+            fate,
+            Fate::Answered(..) | Fate::Done(_) | Fate::Later(_) | Fate::DeadLettered(_) | Fate::Observed
+        );
+        self.over.extend(instance.filter(|_| is_over).cloned());
         self.fates.insert(message.to_owned(), fate);
     }
 
@@ -181,7 +200,7 @@ impl Ledger {
             "remaining": remaining,
             "warnings": report.warnings,
             "would": report.would,
-            "text": report.to_string(),
+            "text": caught(|| report.to_string()).unwrap_or_else(|panic| format!("no report: {panic}")),
         })
     }
 
@@ -211,12 +230,9 @@ impl Ledger {
     }
 
     fn is_over(&self, decision: &Decision) -> bool {
-        decision.answers.iter().any(|answer| {
-            matches!(
-                self.fates.get(&answer.message),
-                Some(Fate::Answered(..) | Fate::DeadLettered(_) | Fate::Observed)
-            )
-        })
+        let dead = |message: &str| matches!(self.fates.get(message), Some(Fate::DeadLettered(_)));
+        self.over.contains(&decision.instance)
+            || decision.answers.iter().any(|answer| dead(&answer.message))
     }
 
     fn count_fates(&mut self, now: Timestamp) {
@@ -234,7 +250,14 @@ impl Ledger {
                     *self.closing.ignored_by_reason.entry(why.clone()).or_default() += 1;
                     self.values.add(Metric::SignalsIgnored, 1);
                 }
-                Fate::Over(_) | Fate::Observed => self.closing.finished += 1,
+                Fate::Done(_) => {
+                    self.closing.finished += 1;
+                    self.values.add(Metric::DeparturesFinished, 1);
+                    if let Some(sent) = self.sent.get(message) {
+                        self.values.add(Metric::DepartureTime, millis(now.since(*sent)));
+                    }
+                }
+                Fate::Over(_) | Fate::Later(_) | Fate::Observed => self.closing.finished += 1,
                 Fate::CameBack(at) => {
                     self.closing.came_back += 1;
                     let next = self.closing.next_at.map_or(*at, |other| other.min(*at));

@@ -9,13 +9,15 @@
 
 use crate::app::App;
 use crate::execute::Answered;
-use crate::message::{Arrived, BARE, Inbox, Unreadable, read};
+use crate::message::{Arrived, BARE, Inbox, Receipt, Reserved, Unreadable, read};
 use crate::record::{Fate, Ledger};
 use crate::turn::{self, Turn};
 use cloud::sqs::Hide;
-use decision::decision::{Decision, Next};
-use decision::id::{ClusterName, InstanceId, NodeName};
-use decision::limits::HIDE_MAX;
+use decision::decision::{Decision, Ending, Next};
+use decision::id::{ClusterName, InstanceId, NodeName, PodKey};
+use decision::limits::{HIDE_MAX, STORM_SPREAD};
+use decision::pace::jitter;
+use decision::report::Watch;
 use decision::time::Timestamp;
 use futures_util::future::{FutureExt as _, join_all, select_all};
 use serde_json::{Value, json};
@@ -55,6 +57,18 @@ const STORM_AFTER: Duration = Duration::from_secs(1);
 /// When a failed answer or a failed dead letter is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
+/// So many nodes that depart at once are a storm: five batches, which is what an event source mapping starts with. Half:
+/// evictions of a few nodes wait for another receive. Twice: a hundred nodes wait for those that stand still.
+const CROWD_MIN: usize = 50;
+
+/// Namespaces whose budgets are watched during one wait, in all clusters. Twice: a batch that is held everywhere opens
+/// as many more streams every two seconds. Half: with so many, some budgets open unseen until the timer.
+const BUDGET_WATCHES_MAX: usize = 8;
+
+/// So many first receives in one batch are part of a storm too: more wait behind them. It is the default batch size of an
+/// event source mapping. Half: five lone departures at once take one more receive each. Twice: never.
+const STORM_BATCH: usize = 10;
+
 /// Turns in a slice: 13 s of gaps of 20 ms would be 650; more than this many means that something is wrong.
 const TURNS_MAX: usize = 100;
 
@@ -67,6 +81,7 @@ pub async fn handle(app: &App, payload: Value, deadline: Timestamp) -> Value {
     let mut slice = Slice::new(app, inbox, began);
     slice.hide_shortly().await;
     slice.dead_letter_unreadable().await;
+    slice.expand().await;
     slice.turns(until).await;
     slice.give_back().await;
     slice.close()
@@ -78,14 +93,29 @@ fn slice_end(began: Timestamp, deadline: Timestamp) -> Timestamp {
     (deadline - CLOSE_RESERVE).min(began + SLICE_MAX)
 }
 
+/// Nodes to watch, each with its cluster.
+type Nodes = Vec<(ClusterName, NodeName)>;
+
+/// Names of budgets to watch, by cluster and namespace.
+type Budgets = BTreeMap<(ClusterName, String), BTreeSet<String>>;
+
+/// A message, and one of the instances that it speaks of.
+type Part = (String, InstanceId);
+
+fn part(arrived: &Arrived) -> Part {
+    (arrived.message.clone(), arrived.instance().clone())
+}
+
 struct Slice<'a> {
     app: &'a App,
     began: Timestamp,
     queued: bool,
-    /// Messages that are still worked on.
+    /// Messages that are still worked on, once for each instance that they speak of.
     open: Vec<Arrived>,
-    /// When each open message is due.
-    due: BTreeMap<String, Timestamp>,
+    /// Messages whose instances are to be looked up.
+    reserved: Vec<Reserved>,
+    /// When each open part of a message is due.
+    due: BTreeMap<Part, Timestamp>,
     /// Messages that must come back although no turn can help them: a dead letter that failed.
     failed: BTreeSet<String>,
     unreadable: Vec<Unreadable>,
@@ -98,13 +128,26 @@ impl<'a> Slice<'a> {
     fn new(app: &'a App, inbox: Inbox, began: Timestamp) -> Self {
         let mut ledger = Ledger::open(app, &inbox);
         for (message, reason) in &inbox.ignored {
-            ledger.end(message, Fate::Ignored(reason.clone()));
+            ledger.end(message, None, Fate::Ignored(reason.clone()));
+        }
+        let mut open = Vec::new();
+        for arrived in inbox.arrived {
+            // What is known not to be ours costs no look.
+            let foreign = app.kept.foreign.get(arrived.instance(), began);
+            match foreign.filter(|_| arrived.signal.hook().is_none()) {
+                Some(foreign) => {
+                    let fate = Fate::Ignored(foreign.to_string());
+                    ledger.end(&arrived.message, Some(arrived.instance()), fate);
+                }
+                None => open.push(arrived),
+            }
         }
         Self {
             app,
             began,
             queued: inbox.queued,
-            open: inbox.arrived,
+            open,
+            reserved: inbox.reserved,
             due: BTreeMap::new(),
             failed: BTreeSet::new(),
             unreadable: inbox.unreadable,
@@ -115,15 +158,18 @@ impl<'a> Slice<'a> {
 
     /// Hides what was received for a short time instead of the queue's long one.
     async fn hide_shortly(&mut self) {
-        let all: Vec<(String, Duration)> =
-            self.open.iter().map(|arrived| (arrived.message.clone(), CRASH_COSTS)).collect();
-        self.hide(&all).await;
+        let open = self.open.iter().map(|arrived| (&arrived.message, &arrived.receipt));
+        let reserved = self.reserved.iter().map(|it| (&it.envelope.message, &it.envelope.receipt));
+        let hides: BTreeMap<String, Hide> = open
+            .chain(reserved)
+            .filter_map(|(message, receipt)| Some(hide(message, receipt.as_ref()?, CRASH_COSTS)))
+            .collect();
+        self.hide(hides).await;
     }
 
-    async fn hide(&self, messages: &[(String, Duration)]) {
+    async fn hide(&self, hides: BTreeMap<String, Hide>) {
         let Some(queues) = &self.app.queues else { return };
-        let hides: Vec<Hide> =
-            messages.iter().filter_map(|(message, time)| self.hide_of(message, *time)).collect();
+        let hides: Vec<Hide> = hides.into_values().collect();
         if hides.is_empty() {
             return;
         }
@@ -137,15 +183,28 @@ impl<'a> Slice<'a> {
         }
     }
 
-    fn hide_of(&self, message: &str, time: Duration) -> Option<Hide> {
-        let arrived = self.open.iter().find(|arrived| arrived.message == message)?;
-        let receipt = arrived.receipt.as_ref()?;
-        let seconds = time.min(HIDE_MAX).as_millis().div_ceil(1000);
-        Some(Hide {
-            message_id: message.to_owned(),
-            receipt_handle: receipt.handle.clone(),
-            seconds: u32::try_from(seconds).unwrap_or(u32::MAX),
-        })
+    /// Looks up the instances of capacity reservations. A message whose instances can't be read comes back.
+    async fn expand(&mut self) {
+        for reserved in std::mem::take(&mut self.reserved) {
+            let Reserved { envelope, reservation } = reserved;
+            let (message, id) = (envelope.message.clone(), &reservation.id);
+            match cloud::ec2::reserved(&self.app.aws.ec2, id).await {
+                Ok(instances) if instances.is_empty() => {
+                    let why = format!("no instance runs in capacity reservation {id}");
+                    self.ledger.end(&message, None, Fate::Ignored(why));
+                }
+                Ok(instances) => {
+                    let parts = instances.into_iter().map(|it| reservation.signal(it.id));
+                    self.open.extend(parts.map(|signal| envelope.arrived(signal)));
+                }
+                Err(error) => {
+                    let error = error.why();
+                    tracing::warn!(message, reservation = %id, error, "instances not looked up");
+                    self.ledger.end(&message, None, Fate::CameBack(self.began + CRASH_COSTS));
+                    self.failed.insert(message);
+                }
+            }
+        }
     }
 
     async fn dead_letter_unreadable(&mut self) {
@@ -178,7 +237,7 @@ impl<'a> Slice<'a> {
         match sent {
             Ok(reason) => {
                 tracing::error!(message, reason, "dead letter");
-                self.ledger.end(message, Fate::DeadLettered(reason));
+                self.ledger.end(message, None, Fate::DeadLettered(reason));
             }
             Err(error) => {
                 tracing::error!(message, error, "dead letter not sent, the message stays");
@@ -197,6 +256,9 @@ impl<'a> Slice<'a> {
             let turn = turn::turn(self.app, &self.open, until, next).await;
             self.ledger.turn(&turn, self.app.clock.now());
             self.apply(&turn).await;
+            if storm {
+                self.spread();
+            }
             for decision in turn.decisions {
                 self.decisions.insert(decision.instance.clone(), decision);
             }
@@ -208,10 +270,20 @@ impl<'a> Slice<'a> {
 
     /// Whether more messages wait than this function's environments can take at once.
     fn is_storm(&self) -> bool {
-        self.open.iter().any(|arrived| {
-            arrived.receives == 1
-                && arrived.queued_at.is_some_and(|at| self.began.since(at) > STORM_AFTER)
-        })
+        let first = || self.open.iter().filter(|arrived| arrived.receives == 1);
+        let waited = |arrived: &Arrived| {
+            arrived.queued_at.is_some_and(|at| self.began.since(at) > STORM_AFTER)
+        };
+        let queued: BTreeSet<&str> = first().map(|arrived| arrived.message.as_str()).collect();
+        first().any(waited) || self.queued && queued.len() >= STORM_BATCH
+    }
+
+    /// In a storm, what is due again at once makes way for those that nobody has looked at yet.
+    fn spread(&mut self) {
+        let now = self.app.clock.now();
+        for ((_, instance), due) in &mut self.due {
+            *due = (*due).max(now + STORM_SPREAD / 2 + jitter(instance, 1, STORM_SPREAD));
+        }
     }
 
     /// Takes what the turn said of each message.
@@ -224,97 +296,150 @@ impl<'a> Slice<'a> {
         let mut rejected = Vec::new();
         for (instance, answer) in answers {
             let message = &answer.message;
+            let part = (message.clone(), instance.clone());
             let answered = turn.outcomes.answers.get(message);
             match (&answer.next, answered) {
                 (Next::ComeBack { at }, _) => {
                     let at = if stalled.contains(instance) { (*at).max(retry_at) } else { *at };
-                    self.due.insert(message.clone(), at);
+                    self.due.insert(part, at);
                 }
-                (Next::Finished(ending), _) => self.finish(message, Fate::of(ending)),
+                (Next::Finished(ending), _) => {
+                    if let Ending::Foreign(foreign) = ending {
+                        let now = self.app.clock.now();
+                        self.app.kept.foreign.put(instance.clone(), *foreign, now);
+                    }
+                    self.finish(&part, Fate::of(ending));
+                }
                 (Next::Answer { result, why, .. }, Some(Answered::Accepted)) => {
-                    self.finish(message, Fate::Answered(*result, why.clone()));
+                    self.finish(&part, Fate::Answered(*result, why.clone()));
                 }
                 (Next::Answer { .. }, Some(Answered::NotActive)) => {
-                    self.finish(
-                        message,
-                        Fate::Over("the lifecycle action was answered already".into()),
-                    );
+                    let why = "the lifecycle action was answered already".into();
+                    self.finish(&part, Fate::Over(why));
                 }
                 (Next::Reject { why, .. }, Some(Answered::Accepted | Answered::NotActive))
                 | (Next::Reject { answer: None, why }, None) => {
-                    rejected.push((message.clone(), why.clone()));
+                    rejected.push((part, why.clone()));
                 }
                 (Next::Answer { .. } | Next::Reject { .. }, Some(Answered::Failed(why))) => {
                     tracing::warn!(message, error = why, "hook not answered, tried again");
-                    self.due.insert(message.clone(), self.app.clock.now() + RETRY_AFTER);
+                    self.due.insert(part, self.app.clock.now() + RETRY_AFTER);
                 }
                 (Next::Answer { .. } | Next::Reject { .. }, None) => {
-                    self.due.insert(message.clone(), self.app.clock.now() + RETRY_AFTER);
+                    self.due.insert(part, self.app.clock.now() + RETRY_AFTER);
                 }
             }
         }
-        for (message, why) in rejected {
-            let arrived = self.open.iter().find(|arrived| arrived.message == message);
-            let receipt = arrived.and_then(|arrived| arrived.receipt.as_ref());
+        for ((message, instance), why) in rejected {
+            let mine = |arrived: &&Arrived| arrived.message == message;
+            let receipt = self.open.iter().find(mine).and_then(|arrived| arrived.receipt.as_ref());
             let sent =
                 self.send_dead_letter(receipt.map(|receipt| receipt.body.as_str()), why).await;
             self.dead_lettered(&message, sent);
-            self.open.retain(|arrived| arrived.message != message);
+            self.close_part(&(message, instance));
         }
     }
 
-    fn finish(&mut self, message: &str, fate: Fate) {
-        self.open.retain(|arrived| arrived.message != message);
-        self.due.remove(message);
-        self.ledger.end(message, fate);
+    fn finish(&mut self, part: &Part, fate: Fate) {
+        self.close_part(part);
+        self.ledger.end(&part.0, Some(&part.1), fate);
     }
 
-    /// Waits for what is due soon, or until something happens to a pod that is waited for. False when nothing is due
+    fn close_part(&mut self, (message, instance): &Part) {
+        self.open.retain(|it| !(it.message == *message && it.instance() == instance));
+        self.due.remove(&(message.clone(), instance.clone()));
+    }
+
+    /// Waits for what is due soon, or until something happens to what is waited for. False when nothing is due
     /// within the time that the slice has.
     async fn wait(&self, clusters: &BTreeMap<InstanceId, ClusterName>, until: Timestamp) -> bool {
         let now = self.app.clock.now();
         let Some(next) = self.open.iter().map(|arrived| self.due_at(arrived, now)).min() else {
             return false;
         };
-        if next > now + STAY_FOR || next.max(now) + TURN_MIN > until {
+        if next > now + self.stay_for(clusters) || next.max(now) + TURN_MIN > until {
             return false;
         }
         let wake = next.max(now + TURN_GAP);
-        let watched = self.decisions.values().filter_map(|decision| {
-            Some((clusters.get(&decision.instance)?, decision.report.watches()?))
-        });
+        let (nodes, budgets) = self.watched(clusters);
         let timer = self.app.clock.sleep_until(wake).boxed_local();
-        let events =
-            watched.map(|(cluster, node)| self.pods_changed(cluster, node, wake).boxed_local());
-        let ((), _, _) = select_all(events.chain([timer])).await;
+        let pods = nodes.iter().map(|(cluster, node)| {
+            let changed =
+                async |client, left| cluster::pods_changed(&client, node, None, left).await;
+            self.event(cluster, wake, changed).boxed_local()
+        });
+        let opened =
+            budgets.iter().take(BUDGET_WATCHES_MAX).map(|((cluster, namespace), names)| {
+                let opened = async |client, left| {
+                    cluster::budget_opened(&client, namespace, names, left).await;
+                };
+                self.event(cluster, wake, opened).boxed_local()
+            });
+        let ((), _, _) = select_all(pods.chain(opened).chain([timer])).await;
         self.app.clock.sleep_until(now + TURN_GAP).await;
         true
     }
 
-    /// Ends when a pod of the node changes; not before `wake` if it can't be watched.
-    async fn pods_changed(&self, cluster: &ClusterName, node: NodeName, wake: Timestamp) {
+    /// For how long this invocation may stand still. In a storm others need its place: it goes on only with what is due.
+    fn stay_for(&self, clusters: &BTreeMap<InstanceId, ClusterName>) -> Duration {
+        let peers = |cluster| self.app.kept.peers.last(cluster).map_or(0, |peers| peers.len());
+        let crowded = clusters.values().any(|cluster| peers(cluster) >= CROWD_MIN);
+        if crowded { Duration::ZERO } else { STAY_FOR }
+    }
+
+    /// What the last decisions want watched: the pods of nodes, and budgets by cluster and namespace.
+    fn watched(&self, clusters: &BTreeMap<InstanceId, ClusterName>) -> (Nodes, Budgets) {
+        let (mut nodes, mut budgets) = (Nodes::new(), Budgets::new());
+        for decision in self.decisions.values() {
+            let Some(cluster) = clusters.get(&decision.instance) else { continue };
+            for watch in decision.report.watches() {
+                match watch {
+                    Watch::Pods(node) => nodes.push((cluster.clone(), node)),
+                    Watch::Budget(PodKey { namespace, name }) => {
+                        budgets.entry((cluster.clone(), namespace)).or_default().insert(name);
+                    }
+                }
+            }
+        }
+        (nodes, budgets)
+    }
+
+    /// Ends with a watch on the cluster; not before `wake` if it can't be reached.
+    async fn event(
+        &self,
+        cluster: &ClusterName,
+        wake: Timestamp,
+        watch: impl AsyncFnOnce(kube::Client, Duration),
+    ) {
         let Ok(Some(client)) = self.app.client(cluster, wake).await else {
             return self.app.clock.sleep_until(wake).await;
         };
-        let left = self.app.clock.now().until(wake);
-        cluster::pods_changed(&client, &node, None, left).await;
+        watch(client, self.app.clock.now().until(wake)).await;
     }
 
     fn due_at(&self, arrived: &Arrived, now: Timestamp) -> Timestamp {
-        self.due.get(&arrived.message).copied().unwrap_or(now)
+        self.due.get(&part(arrived)).copied().unwrap_or(now)
     }
 
-    /// Gives back what is open: hidden until it is due.
+    /// Gives back what is open: hidden until the first of its parts is due.
     async fn give_back(&mut self) {
         let now = self.app.clock.now();
-        let waits: Vec<(String, Duration)> = self
-            .open
+        let mut waits: BTreeMap<String, (Duration, Option<&Receipt>)> = BTreeMap::new();
+        for arrived in &self.open {
+            let wait = now.until(self.due_at(arrived, now));
+            let receipt = arrived.receipt.as_ref();
+            let known = waits.entry(arrived.message.clone()).or_insert((wait, receipt));
+            known.0 = known.0.min(wait);
+        }
+        let hides = waits
             .iter()
-            .map(|arrived| (arrived.message.clone(), now.until(self.due_at(arrived, now))))
+            .filter_map(|(message, (wait, receipt))| Some(hide(message, (*receipt)?, *wait)))
             .collect();
-        self.hide(&waits).await;
-        for (message, wait) in waits {
-            self.ledger.end(&message, Fate::CameBack(now + wait));
+        self.hide(hides).await;
+        let came_back: Vec<(String, Timestamp)> =
+            waits.into_iter().map(|(message, (wait, _))| (message, now + wait)).collect();
+        for (message, at) in came_back {
+            self.ledger.end(&message, None, Fate::CameBack(at));
         }
     }
 
@@ -332,4 +457,15 @@ impl<'a> Slice<'a> {
         ledger.close(app, began, &decisions);
         answer
     }
+}
+
+/// The entry that hides a message for so long, under its id.
+fn hide(message: &str, receipt: &Receipt, time: Duration) -> (String, Hide) {
+    let seconds = time.min(HIDE_MAX).as_millis().div_ceil(1000);
+    let hide = Hide {
+        message_id: message.to_owned(),
+        receipt_handle: receipt.handle.clone(),
+        seconds: u32::try_from(seconds).unwrap_or(u32::MAX),
+    };
+    (message.to_owned(), hide)
 }

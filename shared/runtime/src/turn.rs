@@ -1,18 +1,18 @@
 //! One turn for a batch: look, decide, act; the answers say what each signal is to do next.
 
 use crate::app::App;
+use crate::caught::caught;
 use crate::execute::{Act, Outcomes, execute};
-use crate::gather::{ahead, gather};
+use crate::gather::{Looked, ahead, gather};
 use crate::message::Arrived;
-use decision::decide::abandon;
-use decision::decision::Decision;
+use decision::decide::{abandon, postpone};
+use decision::decision::{Decision, Next as Fate};
 use decision::id::{ClusterName, InstanceId};
 use decision::plan::join;
 use decision::snapshot::Snapshot;
 use decision::snapshot::cluster::ClusterView;
 use decision::time::Timestamp;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// What is kept of a turn's time for acting. Twice: a slow read ends the turn without a step. Half: a call that takes
@@ -42,25 +42,22 @@ pub enum Next {
 /// Makes one turn; its calls end by `until`.
 pub async fn turn(app: &App, batch: &[Arrived], until: Timestamp, next: Next) -> Turn {
     let now = app.clock.now();
-    let snapshots = gather(app, batch, now, until - ACT_RESERVE).await;
-    let clusters = snapshots.iter().filter_map(cluster_of).collect();
-    let decisions: Vec<Decision> =
-        snapshots.iter().map(|snapshot| decide_safely(app, snapshot)).collect();
+    let looked = gather(app, batch, now, until - ACT_RESERVE).await;
+    let clusters = looked.iter().filter_map(|looked| cluster_of(&looked.snapshot)).collect();
+    let decisions: Vec<Decision> = looked.iter().map(|looked| decide_safely(app, looked)).collect();
     let plan = join(&decisions);
     let act = Act { app, clusters: &clusters, until };
     let ahead = async {
         if next == Next::Follows {
-            ahead(app, &snapshots).await;
+            ahead(app, &looked).await;
         }
     };
     let (outcomes, ()) = futures_util::join!(execute(act, plan), ahead);
     for decision in decisions.iter().filter(|decision| decision.report.tell_blocked) {
         act.remember_blocked(&decision.instance, now);
-        tracing::warn!(
-            instance = %decision.instance,
-            report = decision.report.page(now, &app.policy),
-            "drain blocked"
-        );
+        let report = caught(|| decision.report.page(now, &app.policy));
+        let report = report.unwrap_or_else(|panic| format!("no report: {panic}"));
+        tracing::warn!(instance = %decision.instance, report, "drain blocked");
     }
     Turn { decisions, outcomes, clusters }
 }
@@ -75,27 +72,36 @@ fn cluster_of(snapshot: &Snapshot) -> Option<(InstanceId, ClusterName)> {
     }
 }
 
-/// A panic over one instance must not fail the batch: the first time its messages come back, the second time its hooks
-/// are answered and the messages go to the dead-letter queue.
-fn decide_safely(app: &App, snapshot: &Snapshot) -> Decision {
-    let panic = match catch_unwind(AssertUnwindSafe(|| (app.decide)(snapshot, &app.policy))) {
-        Ok(decision) => return decision,
-        Err(panic) => panic,
+/// A panic over one instance must not fail the batch: the first time its messages come back, the second time in
+/// succession its hooks are answered and the messages go to the dead-letter queue.
+fn decide_safely(app: &App, looked: &Looked) -> Decision {
+    let Looked { snapshot, panic } = looked;
+    let decided = match panic {
+        None => caught(|| (app.decide)(snapshot, &app.policy)),
+        Some(why) => Err(why.clone()),
     };
-    let why = panic_text(panic.as_ref());
+    let why = match decided {
+        Ok(decision) => {
+            app.kept.panicked.forget(&snapshot.instance);
+            return decision;
+        }
+        Err(why) => why,
+    };
+    tracing::error!(instance = %snapshot.instance, panic = why, "deciding about this instance panicked");
     let again = app.kept.panicked.get(&snapshot.instance, snapshot.now).is_some();
     app.kept.panicked.put(snapshot.instance.clone(), snapshot.now, snapshot.now);
-    tracing::error!(instance = %snapshot.instance, panic = why, "deciding about this instance panicked");
-    if again {
-        return abandon(snapshot, &app.policy, &format!("deciding about it panicked twice: {why}"));
+    if !again {
+        return postpone(snapshot);
     }
-    decision::decide::postpone(snapshot)
+    let why = format!("deciding about it panicked twice: {why}");
+    caught(|| abandon(snapshot, &app.policy, &why)).unwrap_or_else(|_| buried(snapshot, &why))
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
-    panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
+/// Not even whether its hooks are ours can be told: they are left alone, and the messages go to the dead-letter queue.
+fn buried(snapshot: &Snapshot, why: &str) -> Decision {
+    let mut decision = postpone(snapshot);
+    for answer in &mut decision.answers {
+        answer.next = Fate::Reject { answer: None, why: why.to_owned() };
+    }
+    decision
 }

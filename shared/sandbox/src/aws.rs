@@ -1,4 +1,4 @@
-//! The account: Auto Scaling, EC2, ELBv2, SQS, EventBridge and EKS, with state and over their real protocols.
+//! The account: Auto Scaling, EC2, ELBv2, SQS, EventBridge, Health and EKS, with state and over their real protocols.
 //!
 //! [`serve`] answers what an SDK client sends; each service keeps its state in a module of its own, and
 //! they move each other along through the world's event queue:
@@ -15,6 +15,7 @@ pub mod ec2;
 pub mod eks;
 pub mod elbv2;
 pub mod events;
+pub mod health;
 pub mod protocol;
 pub mod sqs;
 
@@ -25,6 +26,7 @@ use ec2::Ec2;
 use eks::Eks;
 use elbv2::Elb;
 use events::EventBridge;
+use health::Health;
 use protocol::{Form, Refusal, Service, failure, success};
 use sqs::Sqs;
 use std::collections::BTreeMap;
@@ -94,6 +96,8 @@ pub struct Aws {
     pub elb: Elb,
     /// Rules, and how reliably events arrive.
     pub events: EventBridge,
+    /// Scheduled changes.
+    pub health: Health,
     /// Queues.
     pub sqs: Sqs,
 }
@@ -109,6 +113,7 @@ impl Default for Aws {
             eks: Eks::default(),
             elb: Elb::default(),
             events: EventBridge::default(),
+            health: Health::default(),
             sqs: Sqs::default(),
         }
     }
@@ -134,7 +139,7 @@ pub fn serve(world: &mut World, process: u32, request: &Request) -> Response {
     };
     let form = match service {
         Service::Autoscaling | Service::Ec2 | Service::Elb => Form::parse(&request.body),
-        Service::Eks | Service::Sqs => Form::default(),
+        Service::Eks | Service::Events | Service::Sqs => Form::default(),
     };
     let (action, subject) = name(service, request, &form);
     let Aws { budgets, account, .. } = &mut world.aws;
@@ -144,6 +149,7 @@ pub fn serve(world: &mut World, process: u32, request: &Request) -> Response {
             Service::Ec2 => ec2::api::serve(world, &action, &form),
             Service::Eks => eks::serve(world, request),
             Service::Elb => elbv2::api::serve(world, &action, &form),
+            Service::Events => events::api::serve(world, process, &action, &request.body),
             Service::Sqs => sqs::api::serve(world, &action, &request.body),
         });
     let response = match outcome {
@@ -172,6 +178,11 @@ fn name(service: Service, request: &Request, form: &Form) -> (String, String) {
     match service {
         Service::Autoscaling | Service::Ec2 | Service::Elb => {
             (form.get("Action").unwrap_or_default().to_owned(), form.subject())
+        }
+        Service::Events => {
+            let target = request.headers.get("x-amz-target").map(String::as_str);
+            let action = target.and_then(|target| target.strip_prefix("AWSEvents."));
+            (action.unwrap_or_default().to_owned(), events::api::subject(&request.body))
         }
         Service::Sqs => {
             let target = request.headers.get("x-amz-target").map(String::as_str);

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::world::{Millis, World};
+use std::sync::Arc;
 
 /// One thing that goes wrong with one call.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,8 +42,10 @@ pub const SLOW_MS_MAX: Millis = 3_000;
 pub enum Scope {
     /// Every call on both wires.
     All,
-    /// Every call to the API server.
+    /// Every call to an API server.
     Kubernetes,
+    /// Every call to the API server of one cluster, by the name that its wire was made with.
+    Cluster(String),
     /// Every call to AWS.
     Aws,
     /// Calls to one AWS service: `ec2`, `autoscaling`, `elasticloadbalancing`, `sqs`, `eks`.
@@ -57,13 +60,16 @@ impl Scope {
         Self::Operation(part.to_owned())
     }
 
-    fn covers(&self, wire: Wire, operation: &str) -> bool {
+    fn covers(&self, wire: &Wire, operation: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Kubernetes => wire == Wire::Kubernetes,
-            Self::Aws => wire == Wire::Aws,
+            Self::Kubernetes => matches!(wire, Wire::Kubernetes(_)),
+            Self::Cluster(name) => {
+                matches!(wire, Wire::Kubernetes(cluster) if **cluster == **name)
+            }
+            Self::Aws => *wire == Wire::Aws,
             Self::Service(service) => {
-                wire == Wire::Aws && operation.split(':').next() == Some(service.as_str())
+                *wire == Wire::Aws && operation.split(':').next() == Some(service.as_str())
             }
             Self::Operation(part) => operation.contains(part.as_str()),
         }
@@ -71,10 +77,10 @@ impl Scope {
 }
 
 /// The two wires.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Wire {
-    /// To the API server.
-    Kubernetes,
+    /// To an API server; the cluster's name, or nothing for the first one.
+    Kubernetes(Arc<str>),
     /// To the AWS services.
     Aws,
 }
@@ -145,14 +151,21 @@ impl Faults {
     }
 
     /// The outage that covers `operation` now.
-    pub(crate) fn outage(&self, now: Millis, wire: Wire, operation: &str) -> Option<&Window> {
+    pub(crate) fn outage(&self, now: Millis, wire: &Wire, operation: &str) -> Option<&Window> {
         self.windows.iter().find(|window| {
             (window.from..window.to).contains(&now) && window.scope.covers(wire, operation)
         })
     }
 
+    /// From now on the API server of this cluster never answers.
+    pub fn silence(&mut self, cluster: &str) {
+        let scope = Scope::Cluster(cluster.to_owned());
+        let fault = Fault::TimedOutBefore;
+        self.windows.push(Window { scope, from: Millis::MIN, to: Millis::MAX, fault });
+    }
+
     /// Decides what goes wrong with this call, and remembers it.
-    pub(crate) fn decide(world: &mut World, wire: Wire, operation: &str) -> Option<Fault> {
+    pub(crate) fn decide(world: &mut World, wire: &Wire, operation: &str) -> Option<Fault> {
         let now = world.now;
         let planned = world.faults.outage(now, wire, operation).map(|window| window.fault);
         let scripted = world.faults.scripted(wire, operation);
@@ -161,7 +174,7 @@ impl Faults {
         Some(fault)
     }
 
-    fn scripted(&mut self, wire: Wire, operation: &str) -> Option<Fault> {
+    fn scripted(&mut self, wire: &Wire, operation: &str) -> Option<Fault> {
         let mut struck = None;
         for script in &mut self.scripts {
             if script.scope.covers(wire, operation) {
@@ -174,7 +187,7 @@ impl Faults {
         struck
     }
 
-    fn chance(world: &mut World, wire: Wire, operation: &str) -> Option<Fault> {
+    fn chance(world: &mut World, wire: &Wire, operation: &str) -> Option<Fault> {
         let covered = |chance: &&Chance| chance.scope.covers(wire, operation);
         if world.faults.chances.iter().filter(covered).count() == 0 {
             return None;
@@ -212,7 +225,7 @@ mod tests {
     use crate::world::Sandbox;
 
     fn decide(sandbox: &Sandbox, wire: Wire, operation: &str) -> Option<Fault> {
-        Faults::decide(&mut sandbox.world(), wire, operation)
+        Faults::decide(&mut sandbox.world(), &wire, operation)
     }
 
     #[tokio::test(start_paused = true)]
@@ -231,7 +244,7 @@ mod tests {
         let calls =
             ["POST pods/eviction", "PATCH nodes", "POST pods/eviction", "POST pods/eviction"];
         let struck: Vec<_> =
-            calls.iter().map(|call| decide(&sandbox, Wire::Kubernetes, call)).collect();
+            calls.iter().map(|call| decide(&sandbox, Wire::Kubernetes("".into()), call)).collect();
         assert_eq!(struck, [None, None, Some(Fault::ResetAfter), None]);
     }
 
@@ -245,7 +258,7 @@ mod tests {
             (9, Wire::Aws, "ec2:DescribeInstances", None),
             (10, Wire::Aws, "ec2:DescribeInstances", Some(Fault::ServerError)),
             (10, Wire::Aws, "sqs:DeleteMessage", None),
-            (10, Wire::Kubernetes, "GET nodes", None),
+            (10, Wire::Kubernetes("".into()), "GET nodes", None),
             (19, Wire::Aws, "ec2:DescribeInstances", Some(Fault::ServerError)),
             (20, Wire::Aws, "ec2:DescribeInstances", None),
         ];
@@ -263,7 +276,7 @@ mod tests {
             vec![chance(Fault::Throttled, 100), chance(Fault::Slow, 200)];
         let (mut throttled, mut slow) = (0, 0);
         for _ in 0..10_000 {
-            match decide(&sandbox, Wire::Kubernetes, "GET pods") {
+            match decide(&sandbox, Wire::Kubernetes("".into()), "GET pods") {
                 Some(Fault::Throttled) => throttled += 1,
                 Some(Fault::Slow) => slow += 1,
                 other => assert_eq!(other, None),

@@ -43,6 +43,7 @@ mod watch;
 pub mod workload;
 mod write;
 
+pub(crate) use api::Interest;
 pub use api::{Request, Response, held_ms, operation, serve};
 pub use kind::Kind;
 pub use lag::Lags;
@@ -61,6 +62,9 @@ use object::{Key, Object};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use store::Store;
+
+/// More nodes than this make a large cluster.
+const LARGE_NODES: usize = 100;
 
 /// What a kubelet or a controller does next.
 #[derive(Clone, Debug)]
@@ -153,6 +157,11 @@ impl Kubernetes {
     /// The global resource version, where a watch that was answered up to now goes on.
     pub fn resource_version(&self) -> u64 {
         self.store.resource_version()
+    }
+
+    /// Whether this cluster is so large that its watches are served in batches.
+    pub(crate) fn is_large(&self) -> bool {
+        self.store.count(Kind::Node) > LARGE_NODES
     }
 
     /// All Services with their endpoints.

@@ -28,12 +28,6 @@ use std::fmt;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-/// From a received batch, or a schedule's tick, to the start of the handler.
-const DISPATCH_MS: std::ops::RangeInclusive<Millis> = 2..=30;
-
-/// A small Rust function's cold start: 11-22 ms measured, plus its first connections.
-const COLD_START_MS: std::ops::RangeInclusive<Millis> = 15..=120;
-
 /// An environment that was idle for longer is taken away.
 const IDLE_MS_MAX: Millis = 480_000;
 
@@ -201,12 +195,12 @@ impl<'a> Lambda<'a> {
         let mut due = Vec::new();
         for (index, function) in self.functions.iter().enumerate() {
             while let Some((event, batch)) = self.pollers[index].poll(world) {
-                let mut start_at = world.now + world.rng.i64(DISPATCH_MS);
+                let mut start_at = world.now + world.rng.i64(world.latency.dispatch.clone());
                 let fresh_until = world.now - IDLE_MS_MAX;
                 let warm = self.idle[index].pop().filter(|idle| idle.since >= fresh_until);
                 let (process, environment) = warm.map_or_else(
                     || {
-                        start_at += world.rng.i64(COLD_START_MS);
+                        start_at += world.rng.i64(world.latency.cold_start.clone());
                         (new_process(world, &function.name), None)
                     },
                     |idle| (idle.process, Some(idle.environment)),

@@ -21,7 +21,7 @@ pub use registrar::{Registrar, Who};
 use crate::aws::autoscaling::{AsgSpec, Autoscaling, HookSpec, Transition, Verdict};
 use crate::aws::eks::Eks;
 use crate::aws::elbv2::{Elb, TargetGroupSpec};
-use crate::aws::events::{Delivery, EventBridge};
+use crate::aws::events::{BlockTitle, Delivery, EventBridge};
 use crate::aws::sqs::{QueueSpec, Sqs};
 use crate::fault::Faults;
 use crate::kubernetes::{
@@ -389,6 +389,10 @@ fn add_queues(world: &mut World) {
         "EC2 Spot Instance Interruption Warning",
         "EC2 Instance Rebalance Recommendation",
         "EC2 Instance State-change Notification",
+        "EC2 Capacity Reservation Instance Interruption Warning",
+        BlockTitle::Block.name(),
+        BlockTitle::Reservation.name(),
+        "AWS Health Event",
     ];
     EventBridge::add_rule(world, INTERRUPTION_QUEUE, &interruption);
 }

@@ -25,16 +25,18 @@ use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use std::fmt;
 use std::ops::Range;
 
-/// A healthy round trip within a region takes 2-40 ms; half of it lies before the effect.
-const LATENCY_MS: std::ops::RangeInclusive<Millis> = 1..=20;
-
 /// A hung connection ends by itself after this long (an idle NAT forgets it).
 const HANG_MS: Millis = 350_000;
 
 impl Sandbox {
     /// The wire to the API server for one process: `kube::Client::new(sandbox.kubernetes(1), "default")`.
     pub fn kubernetes(&self, process: u32) -> KubernetesWire {
-        KubernetesWire::new(self.clone(), process)
+        KubernetesWire::new(self.clone(), "", process)
+    }
+
+    /// The same to the API server of the cluster of this name, which is the first one unless there is another.
+    pub fn kubernetes_of(&self, cluster: &str, process: u32) -> KubernetesWire {
+        KubernetesWire::new(self.clone(), cluster, process)
     }
 
     /// The wire to AWS for one process, for an SDK config's `http_client` and for signed calls.
@@ -146,9 +148,13 @@ impl Passage {
     /// Draws this call's fault and its two latencies.
     fn depart(&self) -> (Option<Fault>, Millis, Millis) {
         let mut world = self.sandbox.world();
-        let fault = Faults::decide(&mut world, self.wire, &self.operation);
-        let before = world.rng.i64(LATENCY_MS);
-        let mut after = world.rng.i64(LATENCY_MS);
+        let fault = Faults::decide(&mut world, &self.wire, &self.operation);
+        let way = match self.wire {
+            Wire::Aws => world.latency.aws.clone(),
+            Wire::Kubernetes(_) => world.latency.kubernetes.clone(),
+        };
+        let before = world.rng.i64(way.clone());
+        let mut after = world.rng.i64(way);
         if fault == Some(Fault::Slow) {
             after += world.rng.i64(0..=SLOW_MS_MAX);
         }

@@ -13,6 +13,7 @@ use crate::lambda::Process;
 use crate::scenario::{Registrar, ScenarioEvent};
 use crate::traffic::{Traffic, TrafficEvent};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -62,12 +63,16 @@ pub struct World {
     pub rng: fastrand::Rng,
     /// The cluster.
     pub kubernetes: Kubernetes,
+    /// Other clusters by name; each has its own store.
+    pub clusters: BTreeMap<String, Kubernetes>,
     /// The account.
     pub aws: Aws,
     /// Requests from outside.
     pub traffic: Traffic,
     /// What goes wrong on the way.
     pub faults: Faults,
+    /// How long the way takes.
+    pub latency: Latency,
     /// All calls in order.
     pub calls: Vec<Call>,
     /// Who registers instances in target groups of their own accord.
@@ -81,15 +86,65 @@ pub struct World {
     /// Rules of the world that somebody broke, found while it happened.
     pub violations: Vec<String>,
     copies: VecDeque<(Millis, Account)>,
-    queue: BTreeMap<(Millis, u64), Event>,
+    /// The cluster that has taken the place of the first one for a moment.
+    away: Option<Arc<str>>,
+    queue: BTreeMap<(Millis, u64), (Event, Option<Arc<str>>)>,
     sequence: u64,
+}
+
+/// How long calls and processes take, in milliseconds.
+#[derive(Clone, Debug)]
+pub struct Latency {
+    /// One way to AWS, and the same back. A healthy round trip within a Region takes 2 to 40 ms.
+    pub aws: RangeInclusive<Millis>,
+    /// One way to an API server, and the same back.
+    pub kubernetes: RangeInclusive<Millis>,
+    /// From a batch to its handler in an environment that is there.
+    pub dispatch: RangeInclusive<Millis>,
+    /// What a new environment takes on top: 11 to 22 ms are measured for a small Rust function, the rest are its
+    /// first connections.
+    pub cold_start: RangeInclusive<Millis>,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self { aws: 1..=20, kubernetes: 1..=20, dispatch: 2..=30, cold_start: 15..=120 }
+    }
+}
+
+impl Latency {
+    /// What a user measures in one Region: AWS calls of 20 to 60 ms, API server calls of 3 to 15 ms, cold starts of
+    /// 100 to 200 ms.
+    pub fn measured() -> Self {
+        Self { aws: 10..=30, kubernetes: 2..=7, cold_start: 100..=200, ..Self::default() }
+    }
 }
 
 impl World {
     /// Plans `event` for `at`; events of one instant happen in the order in which they were planned.
     pub fn plan(&mut self, at: Millis, event: Event) {
         self.sequence += 1;
-        self.queue.insert((at.max(self.now), self.sequence), event);
+        let away = self.away.clone().filter(|_| matches!(event, Event::Kubernetes(_)));
+        self.queue.insert((at.max(self.now), self.sequence), (event, away));
+    }
+
+    /// Does something in the cluster of this name: the first one, unless there is another of this name.
+    pub fn in_cluster<R>(&mut self, name: &str, act: impl FnOnce(&mut Self) -> R) -> R {
+        if self.away.as_deref() == Some(name) || !self.clusters.contains_key(name) {
+            return act(self);
+        }
+        let before = self.away.replace(name.into());
+        self.swap_cluster(name);
+        let result = act(self);
+        self.swap_cluster(name);
+        self.away = before;
+        result
+    }
+
+    fn swap_cluster(&mut self, name: &str) {
+        if let Some(other) = self.clusters.get_mut(name) {
+            std::mem::swap(&mut self.kubernetes, other);
+        }
     }
 
     /// Plans `event` for `delay` milliseconds from now.
@@ -117,7 +172,7 @@ impl World {
             if at > to {
                 break;
             }
-            let event = entry.remove();
+            let (event, away) = entry.remove();
             Traffic::account(self, at);
             self.now = at;
             match event {
@@ -127,7 +182,12 @@ impl World {
                     }
                     Aws::happen(self, event);
                 }
-                Event::Kubernetes(event) => Kubernetes::happen(self, event),
+                Event::Kubernetes(event) => match away {
+                    Some(name) => {
+                        self.in_cluster(&name, |world| Kubernetes::happen(world, event));
+                    }
+                    None => Kubernetes::happen(self, event),
+                },
                 Event::Traffic(event) => Traffic::happen(self, event),
                 Event::Scenario(event) => ScenarioEvent::happen(self, event),
             }
@@ -212,9 +272,11 @@ impl Sandbox {
             now: start,
             rng: fastrand::Rng::with_seed(seed),
             kubernetes: Kubernetes::default(),
+            clusters: BTreeMap::new(),
             aws: Aws::default(),
             traffic: Traffic::default(),
             faults: Faults::default(),
+            latency: Latency::default(),
             calls: Vec::new(),
             registrars: Vec::new(),
             story: Vec::new(),
@@ -222,6 +284,7 @@ impl Sandbox {
             invocations: 0,
             violations: Vec::new(),
             copies: VecDeque::new(),
+            away: None,
             queue: BTreeMap::new(),
             sequence: 0,
         };

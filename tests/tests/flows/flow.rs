@@ -2,9 +2,10 @@
 
 use crate::past::{Past, Seen};
 use decision::decide::decide;
+use decision::looks::wants_instance;
 use decision::policy::Policy;
-use ebbtide::stage::{Deployment, function_with};
-use runtime::app::Decide;
+use ebbtide::stage::{Deployment, function_of};
+use runtime::app::{Decide, Wants};
 use sandbox::fault::{Fault, Scope, Window};
 use sandbox::kubernetes::{Workload, WorkloadKind};
 use sandbox::lambda::Lambda;
@@ -36,6 +37,7 @@ pub(crate) struct Flow {
     pub(crate) scenario: Scenario,
     settings: BTreeMap<&'static str, String>,
     decide: Decide,
+    wants: Wants,
     moments: Vec<(Millis, Moment)>,
     longest: Millis,
     goes_on: Millis,
@@ -53,6 +55,7 @@ impl Flow {
             scenario,
             settings: [("MODE", "act".to_owned())].into(),
             decide,
+            wants: wants_instance,
             moments: Vec::new(),
             longest: HOUR,
             goes_on: QUIET,
@@ -109,6 +112,12 @@ impl Flow {
         self
     }
 
+    /// Puts another first question of the looks into it.
+    pub(crate) fn looking(mut self, wants: Wants) -> Self {
+        self.wants = wants;
+        self
+    }
+
     /// Something befalls a host (by its index) so long after the start.
     pub(crate) fn befalls(self, host: usize, after: Millis, incident: Incident) -> Self {
         self.with(|scenario| scenario.incidents.push((after, host, incident)))
@@ -162,8 +171,11 @@ impl Flow {
     async fn live(self) -> Past {
         let place = self.scenario.build();
         let deployment = self.deployment(&place);
-        let Self { scenario, decide, mut moments, longest, goes_on, .. } = self;
-        let functions = [function_with(&place.sandbox, "lifecycle", &deployment, decide)];
+        let Self { scenario, decide, wants, mut moments, longest, goes_on, .. } = self;
+        let function = function_of(&place.sandbox, "lifecycle", &deployment, move |app| {
+            (app.decide, app.wants_instance) = (decide, wants);
+        });
+        let functions = [function];
         let seen = RefCell::new(Seen::begin(&place));
         let look = |world: &World| seen.borrow_mut().look(world);
         let mut lambda = Lambda::new(&place.sandbox, &functions);

@@ -6,9 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should say where")]
 
 mod bad_input;
+mod batch;
 mod call_budget;
 mod crash;
 mod defect;
+mod deleted_group;
 mod flow;
 mod hooks;
 mod lost_hook;

@@ -20,7 +20,7 @@ const VERBS: [&str; 7] =
     ["change", "complete", "deregister", "describe", "record", "register", "send"];
 
 /// What each of `cluster`'s operations needs: API group, resource, verb.
-const RIGHTS: [(&str, [&str; 3]); 12] = [
+const RIGHTS: [(&str, [&str; 3]); 13] = [
     ("Delete", ["", "pods", "delete"]),
     ("Evict", ["", "pods/eviction", "create"]),
     ("GetNode", ["", "nodes", "get"]),
@@ -32,6 +32,7 @@ const RIGHTS: [(&str, [&str; 3]); 12] = [
     ("ListVolumes", ["storage.k8s.io", "volumeattachments", "list"]),
     ("Note", ["events.k8s.io", "events", "create"]),
     ("PatchNode", ["", "nodes", "patch"]),
+    ("WatchBudgets", ["policy", "poddisruptionbudgets", "watch"]),
     ("WatchPods", ["", "pods", "watch"]),
 ];
 

@@ -1,11 +1,12 @@
 //! The invariants, read off a world at its end.
 
+use crate::rights;
+use crate::witness::Look;
 use crate::world::{Role, Told, is_answered};
-use sandbox::aws::autoscaling::Action;
+use sandbox::aws::autoscaling::{Action, Transition};
 use sandbox::fault::Scope;
 use sandbox::scenario::{LIFECYCLE_QUEUE, Place, Scenario};
 use sandbox::world::{Millis, World};
-use std::collections::BTreeSet;
 
 /// Before a hard deadline, a pod may be deleted past its budget: its grace and this long ahead.
 const FORCE_AHEAD_MS: Millis = 20_000;
@@ -14,10 +15,32 @@ const FORCE_AHEAD_MS: Millis = 20_000;
 const LATE_MS: Millis = 90_000;
 
 /// How long two crashes in a row can hide a message: 90 s each, and the seconds between.
-const CRASHES_MS: Millis = 200_000;
+pub(crate) const CRASHES_MS: Millis = 200_000;
+
+/// How long a paused hook may wait for its CONTINUE: its event comes late, two crashes in a row, an outage.
+const CONTINUED_MS: Millis = LATE_MS + CRASHES_MS + 180_000;
+
+/// How long a departure may last at most where nothing holds it but what is implicit: the floor and the implicit budget
+/// give up after 5 minutes, a lost kubelet's pods count as stuck 2 minutes later, volumes and the slowest load balancer
+/// take minutes; the rest is for faults.
+pub(crate) const DEPARTS_MS: Millis = 25 * 60_000;
+
+/// A world that is over, and what is known of it besides.
+pub(crate) struct Over<'a> {
+    /// What it was made from.
+    pub(crate) scenario: &'a Scenario,
+    /// What was made.
+    pub(crate) place: &'a Place,
+    /// How the function was deployed.
+    pub(crate) role: Role,
+    /// Whether target groups were deleted, and nothing else holds a departure.
+    pub(crate) ungrouped: bool,
+    /// What the function decided.
+    pub(crate) looks: Vec<Look>,
+}
 
 /// The numbers of a world.
-pub(crate) fn tell(world: &mut World) -> Told {
+pub(crate) fn tell(over: &Over<'_>, world: &mut World) -> Told {
     let ours: Vec<Action> =
         world.aws.autoscaling.actions.iter().filter(|action| action.ours).cloned().collect();
     let ended = |answered: bool| {
@@ -25,11 +48,22 @@ pub(crate) fn tell(world: &mut World) -> Told {
             |action: &&Action| action.ended.is_some_and(|(_, how)| is_answered(how) == answered);
         ours.iter().filter(with).count() as u64
     };
+    let onlookers = world.aws.autoscaling.actions.iter();
+    let onlookers = onlookers.filter(|action| !action.ours && is_marked(over.scenario, action));
+    let departed = ours.iter().filter(|action| {
+        action.way.transition() == Transition::Terminating
+            && action.ended.is_some_and(|(_, how)| is_answered(how))
+    });
+    let only_if = |applies: bool, count: u64| if applies { count } else { 0 };
     Told {
         broken: Vec::new(),
         actions: ours.len() as u64,
         answered: ended(true),
         timed_out: ended(false),
+        onlookers: onlookers.count() as u64,
+        left: only_if(over.role == Role::PausedLeave, ours.len() as u64),
+        continued: only_if(over.role == Role::PausedContinue, ended(true)),
+        ungrouped: only_if(over.ungrouped, departed.count() as u64),
         calls: std::mem::take(&mut world.calls),
         story: std::mem::take(&mut world.story),
         faults: world.faults.struck.len() as u64,
@@ -37,23 +71,32 @@ pub(crate) fn tell(world: &mut World) -> Told {
     }
 }
 
+/// Whether the hook of an action has a word for us in its metadata.
+fn is_marked(scenario: &Scenario, action: &Action) -> bool {
+    scenario.hooks.iter().any(|hook| hook.name == action.hook && hook.metadata.is_some())
+}
+
 /// Every invariant that was broken, in words.
-pub(crate) fn broken(scenario: &Scenario, place: &Place, role: Role, world: &World) -> Vec<String> {
+pub(crate) fn broken(over: &Over<'_>, world: &World) -> Vec<String> {
     let mut broken = world.violations.clone();
-    match role {
+    match over.role {
         Role::Act => {
-            hooks(scenario, world, &mut broken);
-            budgets(scenario, place, world, &mut broken);
-            nodes(place, world, &mut broken);
+            hooks(over, world, &mut broken);
+            budgets(over, world, &mut broken);
+            rights::spoken_of(over.place, &over.looks, world, &mut broken);
         }
-        Role::Observe | Role::Foreign => writes(world, &mut broken),
+        Role::PausedContinue => {
+            hooks(over, world, &mut broken);
+            rights::answers_alone(world, &mut broken);
+        }
+        Role::Observe | Role::Foreign | Role::PausedLeave => rights::none(world, &mut broken),
     }
-    messages(world, &mut broken);
+    messages(over, world, &mut broken);
     broken
 }
 
 /// Each hook of ours is answered exactly once, or its timeout is the only other way out.
-fn hooks(scenario: &Scenario, world: &World, broken: &mut Vec<String>) {
+fn hooks(over: &Over<'_>, world: &World, broken: &mut Vec<String>) {
     for action in world.aws.autoscaling.actions.iter().filter(|action| action.ours) {
         let accepted = world
             .aws
@@ -67,15 +110,16 @@ fn hooks(scenario: &Scenario, world: &World, broken: &mut Vec<String>) {
         if accepted > 1 {
             broken.push(format!("answered-twice: {action:?}"));
         }
-        // Events may come up to a minute late: before that, nobody can have a message.
-        let is_heard = world.now - action.began_at > LATE_MS && was_delivered(action, world);
-        let waits = action.ended.is_none() && is_heard;
-        if waits && world.aws.sqs.depth(LIFECYCLE_QUEUE) == 0 {
-            broken.push(format!("message-lost: nothing in the queue speaks of {action:?}"));
-        }
-        let timed_out = action.ended.is_some_and(|(_, how)| !is_answered(how));
-        if timed_out && was_delivered(action, world) && !is_excused(scenario, action, world) {
+        if is_forgotten(over, action, world) {
             broken.push(format!("hook-forgotten: {action:?}"));
+        }
+        let age = world.now - action.began_at;
+        let waits = action.ended.is_none() && was_delivered(action, world);
+        if waits && over.role == Role::PausedContinue && age > CONTINUED_MS {
+            broken.push(format!("paused-and-held: {action:?}"));
+        }
+        if waits && over.ungrouped && age > DEPARTS_MS {
+            broken.push(format!("departure-held: {action:?}"));
         }
     }
 }
@@ -90,31 +134,49 @@ fn was_delivered(action: &Action, world: &World) -> bool {
         .any(|sent| sent.copies > 0 && sent.body.contains(&action.token))
 }
 
+/// When an action ended without an answer.
+pub(crate) fn timed_out_at(action: &Action) -> Option<Millis> {
+    action.ended.filter(|(_, how)| !is_answered(*how)).map(|(at, _)| at)
+}
+
 /// A timeout is a way out when AWS itself was away, or when crashes and silence struck so often that the heartbeats
-/// stayed out; then the message is still there, and somebody looks at the instance afterwards.
-fn is_excused(scenario: &Scenario, action: &Action, world: &World) -> bool {
-    let Some((ended_at, _)) = action.ended else { return false };
+/// stayed out; then somebody tried to the end, or the message is still there and somebody looks at it afterwards.
+fn is_forgotten(over: &Over<'_>, action: &Action, world: &World) -> bool {
+    let Some(ended_at) = timed_out_at(action) else { return false };
+    let Over { scenario, looks, .. } = over;
+    let hook = scenario.hooks.iter().find(|hook| hook.name == action.hook);
+    // The last heartbeat that AWS accepted, or the beginning.
+    let kept_at = hook.map_or(action.began_at, |hook| ended_at - hook.heartbeat_seconds * 1_000);
     let away = scenario.faults.windows.iter().any(|window| {
-        window.scope != Scope::Kubernetes && window.from < ended_at && window.to > action.began_at
+        window.scope != Scope::Kubernetes && window.from < ended_at && window.to > kept_at
     });
-    let struck =
-        world.faults.struck.iter().any(|(at, ..)| (action.began_at..ended_at).contains(at));
+    let struck = world.faults.struck.iter().any(|(at, ..)| (kept_at..ended_at).contains(at));
     let killed = scenario.faults.kills_per_mille > 0;
-    // Somebody was at it before the crashes that it takes for a timeout, or is afterwards.
-    let kept_trying = world
-        .calls
-        .iter()
-        .any(|call| call.at > ended_at - CRASHES_MS && call.subject.contains(&action.instance));
-    // A world that ends before the message can come back shows nothing.
-    let unseen = world.now < ended_at + CRASHES_MS / 2;
-    away || (struck || killed) && (kept_trying || unseen)
+    let tried = looks.iter().any(|look| {
+        look.tried.contains(&action.token)
+            && (kept_at.max(ended_at - CRASHES_MS)..ended_at).contains(&look.at)
+            && was_sent(look, world)
+    });
+    let looked = looks.iter().any(|look| look.tokens.contains(&action.token) && look.at > ended_at);
+    let excused = away || (struck || killed) && (tried || looked);
+    was_delivered(action, world) && !excused
+}
+
+/// Whether a heartbeat or an answer left the process in this turn.
+fn was_sent(look: &Look, world: &World) -> bool {
+    const OPERATIONS: [&str; 2] =
+        ["autoscaling:RecordLifecycleActionHeartbeat", "autoscaling:CompleteLifecycleAction"];
+    world.calls.iter().any(|call| {
+        (look.at..=look.at + rights::TURN_MS).contains(&call.at)
+            && OPERATIONS.contains(&call.operation.as_str())
+    })
 }
 
 /// A budget is never violated before the margin of a hard deadline.
-fn budgets(scenario: &Scenario, place: &Place, world: &World, broken: &mut Vec<String>) {
+fn budgets(over: &Over<'_>, world: &World, broken: &mut Vec<String>) {
     for cut in &world.kubernetes.budget_breaks {
-        let instance = place.machines.iter().find(|machine| machine.node == cut.node);
-        let graces = scenario.workloads.iter().map(|workload| workload.grace_seconds);
+        let instance = over.place.machines.iter().find(|machine| machine.node == cut.node);
+        let graces = over.scenario.workloads.iter().map(|workload| workload.grace_seconds);
         let grace_ms = graces.max().unwrap_or(30) * 1_000;
         let allowed = world.aws.autoscaling.actions.iter().any(|action| {
             action.ours
@@ -127,40 +189,26 @@ fn budgets(scenario: &Scenario, place: &Place, world: &World, broken: &mut Vec<S
     }
 }
 
-/// No node is touched whose instance no signal of ours spoke of.
-fn nodes(place: &Place, world: &World, broken: &mut Vec<String>) {
-    let spoken: BTreeSet<(&str, Millis)> = world
-        .aws
-        .autoscaling
-        .actions
-        .iter()
-        .filter(|action| action.ours)
-        .map(|action| (action.instance.as_str(), action.began_at))
-        .collect();
-    for call in world.calls.iter().filter(|call| call.write && call.operation == "PATCH nodes") {
-        let node = call.subject.rsplit('/').next().unwrap_or_default();
-        let machine = place.machines.iter().find(|machine| machine.node == node);
-        let instance = machine.map_or_else(
-            || world.kubernetes.node_of_instance(node).unwrap_or_default(),
-            |machine| machine.instance.as_str(),
-        );
-        if !spoken.iter().any(|(named, began)| *named == instance && *began <= call.at) {
-            broken.push(format!("foreign-node: {call:?}"));
-        }
-    }
-}
-
-/// `observe`, and a function configured for other hooks, write nothing to cluster, load balancers or hooks.
-fn writes(world: &World, broken: &mut Vec<String>) {
-    let writes =
-        world.calls.iter().filter(|call| call.write && !call.operation.starts_with("sqs:"));
-    broken.extend(writes.take(3).map(|call| format!("write-without-right: {call:?}")));
-}
-
-/// No message is lost: what still waits has a message, and none went to the dead-letter queue.
-fn messages(world: &World, broken: &mut Vec<String>) {
+/// No message is lost: what still waits for us has one, and none went to the dead-letter queue.
+fn messages(over: &Over<'_>, world: &World, broken: &mut Vec<String>) {
     let dead = world.aws.sqs.depth(&format!("{LIFECYCLE_QUEUE}-dead-letter"));
     if dead > 0 {
         broken.push(format!("dead-letters: {dead} readable messages"));
     }
+    if matches!(over.role, Role::Observe | Role::Foreign) {
+        return;
+    }
+    for action in world.aws.autoscaling.actions.iter().filter(|action| action.ours) {
+        // Events may come up to a minute late: before that, nobody can have a message.
+        let is_heard = world.now - action.began_at > LATE_MS && was_delivered(action, world);
+        if action.ended.is_none() && is_heard && !has_message(action, world) {
+            broken.push(format!("message-lost: nothing in the queue speaks of {action:?}"));
+        }
+    }
+}
+
+fn has_message(action: &Action, world: &World) -> bool {
+    world.aws.sqs.queues.get(LIFECYCLE_QUEUE).is_some_and(|queue| {
+        queue.messages.values().any(|stored| stored.body.contains(&action.token))
+    })
 }

@@ -6,7 +6,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that can't go on should say where")]
 
 mod check;
+mod rights;
 mod sabotage;
+mod variation;
+mod witness;
 mod world;
 
 use std::sync::Mutex;
@@ -51,6 +54,17 @@ fn the_invariants_hold_in_every_world() {
         "too few hooks were answered for this to mean anything"
     );
     assert!(count < 100 || totals.faults.load(Ordering::Relaxed) > count, "too few faults struck");
+    let Totals { onlookers, left, continued, ungrouped, .. } = &totals;
+    for (what, judged) in [
+        ("hooks that only look on", onlookers),
+        ("hooks that a pause leaves", left),
+        ("hooks that a pause continues", continued),
+        ("departures from a deleted target group", ungrouped),
+    ] {
+        let judged = judged.load(Ordering::Relaxed);
+        println!("{judged} {what}");
+        assert!(count < 100 || judged > 0, "no {what}");
+    }
     assert!(count < 100 || totals.kills.load(Ordering::Relaxed) > 0, "no process was killed");
 }
 
@@ -68,6 +82,10 @@ struct Totals {
     actions: AtomicU64,
     answered: AtomicU64,
     timed_out: AtomicU64,
+    onlookers: AtomicU64,
+    left: AtomicU64,
+    continued: AtomicU64,
+    ungrouped: AtomicU64,
     calls: AtomicU64,
     faults: AtomicU64,
     kills: AtomicU64,
@@ -100,6 +118,10 @@ impl Totals {
         self.actions.fetch_add(told.actions, Ordering::Relaxed);
         self.answered.fetch_add(told.answered, Ordering::Relaxed);
         self.timed_out.fetch_add(told.timed_out, Ordering::Relaxed);
+        self.onlookers.fetch_add(told.onlookers, Ordering::Relaxed);
+        self.left.fetch_add(told.left, Ordering::Relaxed);
+        self.continued.fetch_add(told.continued, Ordering::Relaxed);
+        self.ungrouped.fetch_add(told.ungrouped, Ordering::Relaxed);
         self.calls.fetch_add(told.calls.len() as u64, Ordering::Relaxed);
         self.faults.fetch_add(told.faults, Ordering::Relaxed);
         self.kills.fetch_add(told.kills, Ordering::Relaxed);

@@ -4,11 +4,16 @@
 use crate::world::{Play, run};
 use decision::annotation::TAINT;
 use decision::decide::decide;
-use decision::decision::{Decision, Ending, Next};
+use decision::decision::{Answer, Decision, Ending, Next};
+use decision::id::TargetGroupArn;
 use decision::policy::Policy;
+use decision::signal::SignalKind;
 use decision::snapshot::Snapshot;
 use decision::snapshot::cluster::{ClusterView, NodeLookup, NodeView};
-use decision::step::{Deregister, NodePatch, PatchPurpose, Removal, Step, TargetChange, TargetId};
+use decision::step::{
+    Deregister, HookCall, HookResult, NodePatch, PatchPurpose, Removal, Step, TargetChange,
+    TargetId,
+};
 use runtime::app::Decide;
 use std::time::Duration;
 
@@ -120,4 +125,75 @@ fn a_budget_broken_without_need_is_noticed() {
         decision
     }
     check("budget-broken", deletes);
+}
+
+#[test]
+fn a_hook_that_is_only_looked_at_is_noticed() {
+    fn only_begins(snapshot: &Snapshot, policy: &Policy) -> Decision {
+        let mut decision = decide(snapshot, policy);
+        if snapshot.signals.iter().any(|seen| seen.receives > 3) {
+            // It reads on to the end, and does nothing.
+            decision.steps.retain(|step| !matches!(step, Step::Heartbeat(_)));
+            for answer in &mut decision.answers {
+                let is_over = matches!(answer.next, Next::Finished(_));
+                if !is_over {
+                    answer.next = Next::ComeBack { at: snapshot.now + Duration::from_secs(30) };
+                }
+            }
+        }
+        decision
+    }
+    check("hook-forgotten", only_begins);
+}
+
+#[test]
+fn an_answer_to_a_hook_that_only_looks_on_is_noticed() {
+    fn answers_all(snapshot: &Snapshot, policy: &Policy) -> Decision {
+        let mut decision = decide(snapshot, policy);
+        for (seen, answer) in snapshot.signals.iter().zip(&mut decision.answers) {
+            let SignalKind::Hook(hook) = &seen.signal.kind;
+            if let Answer { next: next @ Next::Finished(Ending::Observed), .. } = answer {
+                let (asg, token) = (hook.asg.clone(), hook.token.clone());
+                let call = HookCall { asg, hook: hook.hook.clone(), token };
+                let why = "for good measure".to_owned();
+                *next = Next::Answer { call, result: HookResult::Continue, why };
+            }
+        }
+        decision
+    }
+    check("foreign-hook", answers_all);
+}
+
+#[test]
+fn a_departure_that_waits_for_a_deleted_group_is_noticed() {
+    fn waits(snapshot: &Snapshot, policy: &Policy) -> Decision {
+        let mut decision = decide(snapshot, policy);
+        let known = snapshot.aws.target_groups.as_deref().unwrap_or_default();
+        let is_known = |arn: &TargetGroupArn| known.iter().any(|group| group.arn == *arn);
+        if !policy.target_groups.iter().all(is_known) {
+            for answer in &mut decision.answers {
+                if matches!(answer.next, Next::Answer { .. }) {
+                    answer.next = Next::ComeBack { at: snapshot.now + Duration::from_secs(30) };
+                }
+            }
+        }
+        decision
+    }
+    check("departure-held", waits);
+}
+
+#[test]
+fn a_target_that_is_somebody_elses_is_noticed() {
+    fn registers_others(snapshot: &Snapshot, policy: &Policy) -> Decision {
+        let mut decision = decide(snapshot, policy);
+        for group in snapshot.aws.target_groups.iter().flatten() {
+            let other = group.targets.iter().find(|target| target.id != snapshot.instance.as_str());
+            let Some(other) = other else { continue };
+            let target = TargetId { id: other.id.clone(), port: other.port, zone: None };
+            let change = TargetChange { group: group.arn.clone(), targets: vec![target] };
+            decision.steps.push(Step::Register(change));
+        }
+        decision
+    }
+    check("foreign-target", registers_others);
 }

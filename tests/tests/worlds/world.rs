@@ -1,6 +1,7 @@
 //! One world: a scenario from a seed, the real lifecycle function on it, and what is told of it afterwards.
 
-use crate::check;
+use crate::check::{self, Over};
+use crate::{variation, witness};
 use decision::policy::Policy;
 use ebbtide::stage::{Deployment, function_with};
 use runtime::app::Decide;
@@ -12,6 +13,9 @@ use sandbox::world::{Call, Millis, World};
 /// How long a world is watched at most after the last thing befell it: long enough for every wait of ours that is not
 /// somebody else's budget.
 const WATCHED_MS: Millis = 150_000;
+
+/// The same where the function is paused: past a few of its looks and the shorter timeouts.
+const PAUSED_WATCHED_MS: Millis = 700_000;
 
 /// One world in so many is watched for hours, past the longest drain and several hard deadlines.
 const LONG_WORLDS: u64 = 200;
@@ -40,6 +44,10 @@ pub(crate) enum Role {
     Observe,
     /// Configured for other hooks than those of this world.
     Foreign,
+    /// Paused, hooks are left to their timeouts.
+    PausedLeave,
+    /// Paused, hooks are answered so that AWS goes on.
+    PausedContinue,
 }
 
 /// What is told of a world.
@@ -53,6 +61,14 @@ pub(crate) struct Told {
     pub(crate) answered: u64,
     /// Ended by a timeout.
     pub(crate) timed_out: u64,
+    /// Lifecycle actions of hooks that only look on.
+    pub(crate) onlookers: u64,
+    /// Actions that a pause left alone.
+    pub(crate) left: u64,
+    /// Actions that a pause answered.
+    pub(crate) continued: u64,
+    /// Actions that were answered although a target group was deleted.
+    pub(crate) ungrouped: u64,
     /// All calls.
     pub(crate) calls: Vec<Call>,
     /// What happened.
@@ -90,6 +106,8 @@ fn role(seed: u64) -> Role {
     match seed % 16 {
         3 => Role::Observe,
         5 => Role::Foreign,
+        7 if seed % 32 == 7 => Role::PausedLeave,
+        9 if seed % 32 == 9 => Role::PausedContinue,
         _ => Role::Act,
     }
 }
@@ -104,7 +122,16 @@ fn policy(scenario: &Scenario, place: &Place, role: Role) -> Policy {
         .collect();
     let named = named.join(",");
     let lookup = |variable: &str| match variable {
-        "MODE" => Some(if role == Role::Observe { "observe" } else { "act" }.to_owned()),
+        "MODE" => Some(
+            match role {
+                Role::Observe => "observe",
+                Role::Act | Role::Foreign => "act",
+                Role::PausedLeave | Role::PausedContinue => "paused",
+            }
+            .to_owned(),
+        ),
+        "PAUSED_HOOKS" if role == Role::PausedLeave => Some("leave".to_owned()),
+        "PAUSED_HOOKS" if role == Role::PausedContinue => Some("continue".to_owned()),
         "HOOKS" if role == Role::Foreign => Some("somebody-elses".to_owned()),
         "TARGET_GROUPS" => Some(named.clone()),
         _ => None,
@@ -114,12 +141,9 @@ fn policy(scenario: &Scenario, place: &Place, role: Role) -> Policy {
 
 async fn live(seed: u64, play: Play) -> Told {
     let mut scenario = Scenario::random(seed);
-    if seed.is_multiple_of(2) {
-        // Two processes at once, a message each.
-        (scenario.batch, scenario.concurrency_max) = (1, 2);
-    }
-    let place = scenario.build();
     let role = role(seed);
+    let deletion = variation::vary(seed, role, &mut scenario);
+    let place = scenario.build();
     let deployment = Deployment {
         policy: policy(&scenario, &place, role),
         queue: LIFECYCLE_QUEUE.to_owned(),
@@ -127,18 +151,45 @@ async fn live(seed: u64, play: Play) -> Told {
         batch: scenario.batch,
         concurrency: u16::try_from(scenario.concurrency_max).unwrap(),
     };
-    let decide = match play {
+    let decide = witness::watching(match play {
         Play::Whole => decision::decide::decide,
         Play::Broken(decide) => decide,
-    };
+    });
     let functions = [function_with(&place.sandbox, "lifecycle", &deployment, decide)];
     let mut lambda = Lambda::new(&place.sandbox, &functions);
-    let (start, last) =
-        (place.sandbox.now(), scenario.incidents.iter().map(|(at, ..)| *at).max().unwrap_or(0));
-    let watched = if seed.is_multiple_of(LONG_WORLDS) { LONG_WATCHED_MS } else { WATCHED_MS };
-    let until = start + last + watched;
+    let start = place.sandbox.now();
+    let mut last = start + scenario.incidents.iter().map(|(at, ..)| *at).max().unwrap_or(0);
+    if let Some(deletion) = &deletion {
+        lambda.drive(start + deletion.after, |_| false).await;
+        deletion.happen(&place);
+        last = last.max(start + deletion.after);
+    }
+    let watched = match role {
+        _ if seed.is_multiple_of(LONG_WORLDS) => LONG_WATCHED_MS,
+        _ if deletion.is_some() => check::DEPARTS_MS + check::CRASHES_MS,
+        Role::PausedLeave | Role::PausedContinue => PAUSED_WATCHED_MS,
+        Role::Act | Role::Observe | Role::Foreign => WATCHED_MS,
+    };
+    watch((&mut lambda, &place), (last, last + watched), role).await;
+    drop(lambda);
+    let ungrouped = deletion.is_some();
+    let looks = witness::told();
+    let over = Over { scenario: &scenario, place: &place, role, ungrouped, looks };
+    let mut world = place.sandbox.world();
+    let broken = check::broken(&over, &world);
+    Told { broken, ..check::tell(&over, &mut world) }
+}
+
+/// Watches until it is quiet after `last`, at most until `until`; and then on past every timeout of ours, until whoever
+/// was kept from it has had the time to come back.
+async fn watch(
+    (lambda, place): (&mut Lambda<'_>, &Place),
+    (last, until): (Millis, Millis),
+    role: Role,
+) {
+    let answers = matches!(role, Role::Act | Role::PausedContinue);
     while place.sandbox.now() < until {
-        let quiet = move |world: &World| world.now > start + last && is_quiet(world);
+        let quiet = move |world: &World| world.now > last && is_quiet(world);
         lambda.drive(until, quiet).await;
         // Once it is quiet, whatever still comes has a minute.
         let pause = (place.sandbox.now() + QUIET_MS).min(until);
@@ -147,10 +198,18 @@ async fn live(seed: u64, play: Play) -> Told {
             break;
         }
     }
-    drop(lambda);
-    let mut world = place.sandbox.world();
-    let broken = check::broken(&scenario, &place, role, &world);
-    Told { broken, ..check::tell(&mut world) }
+    loop {
+        let back_by = back_by(&place.sandbox.world());
+        let Some(back_by) = back_by.filter(|_| answers) else { return };
+        lambda.drive(back_by, |_| false).await;
+    }
+}
+
+/// Until when the messages of the hooks that timed out are back, if that is to come.
+fn back_by(world: &World) -> Option<Millis> {
+    let ours = world.aws.autoscaling.actions.iter().filter(|action| action.ours);
+    let back_by = ours.filter_map(check::timed_out_at).max()? + check::CRASHES_MS;
+    (world.now < back_by).then_some(back_by)
 }
 
 /// Nothing of ours waits, and no message is left.

@@ -1,32 +1,20 @@
-//! EC2's answers, as XML: what we need of DescribeInstances, and errors in EC2's own words.
+//! EC2's answers, as XML: what we need of DescribeInstances and DescribeInstanceStatus, and errors in
+//! EC2's own words.
+//!
+//! A list that is empty may be an empty element or none at all; elements that we do not need are passed
+//! over, in whichever order they come.
 
 use crate::error::AnswerError;
-use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, OrchestratorError};
-use aws_smithy_types::error::metadata::{ErrorMetadata, ProvideErrorMetadata};
+use aws_smithy_types::error::metadata::ErrorMetadata;
 use decision::id::InstanceId;
 use decision::snapshot::aws::{Instance, InstanceState};
 use decision::time::Timestamp;
 use serde::Deserialize;
-use std::fmt;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
-/// An answer other than 200. Its code and message are those of the body, as far as it has them.
-#[derive(Debug)]
-pub(crate) struct ServiceError(ErrorMetadata);
-
-impl fmt::Display for ServiceError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(out)
-    }
-}
-
-impl std::error::Error for ServiceError {}
-
-impl ProvideErrorMetadata for ServiceError {
-    fn meta(&self) -> &ErrorMetadata {
-        &self.0
-    }
-}
+/// How the description of a scheduled event begins that will not happen (any more).
+const OVER: [&str; 2] = ["[Completed]", "[Canceled]"];
 
 /// A list as EC2 writes it: `<set><item>…</item><item>…</item></set>`.
 #[derive(Debug, Deserialize)]
@@ -80,6 +68,27 @@ struct Tag {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct DescribeInstanceStatusResponse {
+    #[serde(default)]
+    instance_status_set: Items<Status>,
+    next_token: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Status {
+    instance_id: String,
+    #[serde(default)]
+    events_set: Items<ScheduledEvent>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ScheduledEvent {
+    description: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
 struct ErrorResponse {
     #[serde(rename = "Errors")]
     errors: Errors,
@@ -99,19 +108,8 @@ struct ErrorBody {
     message: String,
 }
 
-/// The body of a good answer as text, or what EC2 says went wrong.
-pub(crate) fn body(response: &HttpResponse) -> Result<String, OrchestratorError<ServiceError>> {
-    let bytes = response.body().bytes().unwrap_or_default();
-    let text = String::from_utf8_lossy(bytes).into_owned();
-    if response.status().is_success() {
-        Ok(text)
-    } else {
-        Err(OrchestratorError::operation(ServiceError(refusal(&text))))
-    }
-}
-
-/// Something in between (a proxy, a load balancer) may answer with another body, or none.
-fn refusal(text: &str) -> ErrorMetadata {
+/// Code and message of an error; neither when the body is not EC2's.
+pub(crate) fn refusal(text: &str) -> ErrorMetadata {
     let parsed: Option<ErrorResponse> = quick_xml::de::from_str(text).ok();
     let first = parsed.and_then(|response| response.errors.error.into_iter().next());
     match first {
@@ -122,11 +120,31 @@ fn refusal(text: &str) -> ErrorMetadata {
 
 /// The instances of one page of DescribeInstances, and the token of the next one.
 pub(crate) fn instances(text: &str) -> Result<(Vec<Instance>, Option<String>), AnswerError> {
-    let response: DescribeInstancesResponse =
-        quick_xml::de::from_str(text).map_err(|error| AnswerError::Body(Arc::new(error)))?;
+    let response: DescribeInstancesResponse = parse(text)?;
     let reservations = response.reservation_set.item.into_iter();
     let described = reservations.flat_map(|reservation| reservation.instances_set.item);
     Ok((described.map(instance).collect::<Result<_, _>>()?, response.next_token))
+}
+
+/// The instances on one page of DescribeInstanceStatus that have an event ahead of them, and the token
+/// of the next page.
+pub(crate) fn scheduled(text: &str) -> Result<(Vec<InstanceId>, Option<String>), AnswerError> {
+    let response: DescribeInstanceStatusResponse = parse(text)?;
+    let statuses = response.instance_status_set.item.into_iter();
+    let scheduled = statuses.filter(|status| status.events_set.item.iter().any(is_ahead));
+    let ids: Result<_, _> =
+        scheduled.map(|status| InstanceId::parse(&status.instance_id)).collect();
+    Ok((ids?, response.next_token))
+}
+
+/// EC2 shows an event for a week after its end, and says only in its description that it is over.
+fn is_ahead(event: &ScheduledEvent) -> bool {
+    let description = event.description.as_deref().unwrap_or_default();
+    !OVER.iter().any(|mark| description.starts_with(mark))
+}
+
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T, AnswerError> {
+    quick_xml::de::from_str(text).map_err(|error| AnswerError::Body(Arc::new(error)))
 }
 
 fn instance(described: Described) -> Result<Instance, AnswerError> {

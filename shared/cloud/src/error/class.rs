@@ -9,8 +9,8 @@ use aws_smithy_types::error::metadata::ErrorMetadata;
 use decision::step::Class;
 use std::time::Duration;
 
-/// "Slow down", in each service's own words: Auto Scaling says `Throttling`, ELB and EKS
-/// `ThrottlingException`, EC2 `RequestLimitExceeded`, SQS `RequestThrottled`.
+/// "Slow down", in each service's own words: Auto Scaling says `Throttling`, ELB, EKS and
+/// EventBridge `ThrottlingException`, EC2 `RequestLimitExceeded`, SQS `RequestThrottled`.
 const THROTTLED: [&str; 11] = [
     "BandwidthLimitExceeded",
     "EC2ThrottledException",
@@ -26,7 +26,7 @@ const THROTTLED: [&str; 11] = [
 ];
 
 /// "You may not", or "I do not know who you are".
-const DENIED: [&str; 14] = [
+const DENIED: [&str; 16] = [
     "AccessDenied",
     "AccessDeniedException",
     "AuthFailure",
@@ -36,6 +36,8 @@ const DENIED: [&str; 14] = [
     "InvalidClientTokenId",
     "InvalidSignatureException",
     "MissingAuthenticationToken",
+    "NotAuthorizedForDetailTypeException",
+    "NotAuthorizedForSourceException",
     "OptInRequired",
     "RequestExpired",
     "SignatureDoesNotMatch",
@@ -58,8 +60,9 @@ const GONE: [&str; 9] = [
 ];
 
 /// "Not now", where the HTTP status alone might say something else.
-const AGAIN: [&str; 8] = [
+const AGAIN: [&str; 9] = [
     "InternalError",
+    "InternalException",
     "InternalFailure",
     "InternalServerError",
     "RequestTimeout",
@@ -147,6 +150,8 @@ mod tests {
         check("RequestLimitExceeded", "Request limit exceeded.", 503, throttled);
         check("AWS.SimpleQueueService.RequestThrottled", "", 403, throttled);
         check("InternalError", "", 400, Class::Again);
+        check("InternalException", "", 400, Class::Again);
+        check("NotAuthorizedForSourceException", "", 400, Class::Denied);
         check("ResourceContention", "", 500, Class::Again);
         check("ResourceNotFoundException", "", 404, Class::Gone);
         check("InvalidInstanceID.NotFound", "", 400, Class::Gone);

@@ -39,9 +39,14 @@ fn script(chunks: &[(u64, &str)], end: End) -> Script {
     Script { code: 200, chunks, end }
 }
 
-/// Waits 12.5 s at most; returns how long it took and what was asked.
-async fn watch(script: Script, version: Option<&str>) -> (Duration, Vec<String>) {
-    let log = Arc::new(Mutex::new(Vec::new()));
+/// The longest wait of each watch here.
+const LONGEST: Duration = Duration::from_millis(12_500);
+
+type Log = Arc<Mutex<Vec<String>>>;
+
+/// A client of a server that keeps to the script, and what it was asked.
+fn client(script: Script) -> (kube::Client, Log) {
+    let log = Log::default();
     let requests = log.clone();
     let client = cluster::wrap(tower::service_fn(move |request: Request<Body>| {
         let uri = request.uri().to_string();
@@ -69,10 +74,33 @@ async fn watch(script: Script, version: Option<&str>) -> (Duration, Vec<String>)
         let response = Response::builder().status(code).body(body).unwrap();
         async move { Ok::<_, Infallible>(response) }
     }));
+    (client, log)
+}
+
+/// Watches a node's pods; returns how long it took and what was asked.
+async fn watch(script: Script, version: Option<&str>) -> (Duration, Vec<String>) {
+    let (client, log) = client(script);
     let started = Instant::now();
-    cluster::pods_changed(&client, &node_name(), version, Duration::from_millis(12_500)).await;
+    cluster::pods_changed(&client, &node_name(), version, LONGEST).await;
     let requests = log.lock().unwrap().clone();
     (started.elapsed(), requests)
+}
+
+/// The same for these budgets of the namespace `shop`.
+async fn watch_budgets(script: Script, names: &[&str]) -> (Duration, Vec<String>) {
+    let (client, log) = client(script);
+    let names = names.iter().map(|name| (*name).to_owned()).collect();
+    let started = Instant::now();
+    cluster::budget_opened(&client, "shop", &names, LONGEST).await;
+    let requests = log.lock().unwrap().clone();
+    (started.elapsed(), requests)
+}
+
+#[track_caller]
+fn check_took(name: &str, took: Duration, wakes_after_ms: u64) {
+    let late = took.saturating_sub(Duration::from_millis(wakes_after_ms));
+    assert!(took >= Duration::from_millis(wakes_after_ms), "{name}: too early, {took:?}");
+    assert!(late <= Duration::from_millis(4), "{name}: too late, {took:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -111,13 +139,11 @@ async fn when_a_watch_wakes() {
     ];
     for Case { name, script, wakes_after_ms } in cases {
         let (took, requests) = watch(script, Some("77")).await;
-        let late = took.saturating_sub(Duration::from_millis(wakes_after_ms));
-        assert!(took >= Duration::from_millis(wakes_after_ms), "{name}: too early, {took:?}");
-        assert!(late <= Duration::from_millis(4), "{name}: too late, {took:?}");
+        check_took(name, took, wakes_after_ms);
         assert_eq!(
             requests,
             ["/api/v1/pods?fieldSelector=spec.nodeName%3Dip-10-0-3-41.ec2.internal\
-              &watch=true&resourceVersion=77&timeoutSeconds=13"],
+              &resourceVersion=77&watch=true&timeoutSeconds=13"],
             "{name}"
         );
     }
@@ -133,7 +159,65 @@ async fn without_a_version_it_starts_from_now() {
         [
             "/api/v1/pods?fieldSelector=spec.nodeName%3Dip-10-0-3-41.ec2.internal&limit=1",
             "/api/v1/pods?fieldSelector=spec.nodeName%3Dip-10-0-3-41.ec2.internal\
-             &watch=true&resourceVersion=4711&timeoutSeconds=13",
+             &resourceVersion=4711&watch=true&timeoutSeconds=13",
         ]
+    );
+}
+
+/// A line about a budget as the server writes it.
+fn counted(kind: &str, name: &str, allowed: i32) -> String {
+    format!(
+        r#"{{"type":"{kind}","object":{{"kind":"PodDisruptionBudget","metadata":{{"namespace":"shop","name":"{name}"}},"spec":{{"minAvailable":1}},"status":{{"disruptionsAllowed":{allowed},"currentHealthy":2}}}}}}"#
+    ) + "\n"
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_a_budget_wakes() {
+    let opens = counted("MODIFIED", "web", 1);
+    let (closed, counts) = (counted("ADDED", "web", 0), counted("MODIFIED", "web", 0));
+    let (open, gone) = (counted("ADDED", "web", 1), counted("DELETED", "web", 0));
+    let (other, fresh) = (counted("MODIFIED", "api", 1), uncounted());
+    let expired = format!("{EXPIRED}\n");
+    let denied = Script { code: 403, ..script(&[(1, "{}")], End::Close) };
+    let cases = [
+        ("it opens", script(&[(0, &closed), (700, &opens)], End::Stay), 700),
+        ("it opened before the watch began", script(&[(5, &open)], End::Stay), 5),
+        ("it is deleted", script(&[(0, &closed), (700, &gone)], End::Stay), 700),
+        ("it still allows none", script(&[(0, &closed), (700, &counts)], End::Stay), 12_500),
+        ("then it does", script(&[(0, &closed), (700, &counts), (200, &opens)], End::Stay), 900),
+        ("it was not counted yet", script(&[(0, &fresh)], End::Stay), 12_500),
+        ("another one opens", script(&[(0, &closed), (700, &other)], End::Stay), 12_500),
+        ("an expired version", script(&[(100, &expired)], End::Close), 12_500),
+        ("the server closes", script(&[(0, &closed)], End::Close), 12_500),
+        ("no right to watch", denied, 12_500),
+    ];
+    for (name, script, wakes_after_ms) in cases {
+        let (took, requests) = watch_budgets(script, &["web"]).await;
+        check_took(name, took, wakes_after_ms);
+        assert_eq!(
+            requests,
+            ["/apis/policy/v1/namespaces/shop/poddisruptionbudgets\
+              ?fieldSelector=metadata.name%3Dweb&watch=true&timeoutSeconds=13"],
+            "{name}"
+        );
+    }
+}
+
+/// A budget that its controller has not seen yet.
+fn uncounted() -> String {
+    let line = r#"{"type":"ADDED","object":{"metadata":{"namespace":"shop","name":"web"}}}"#;
+    format!("{line}\n")
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_budgets_of_a_namespace_are_one_watch() {
+    let (closed, other) = (counted("ADDED", "web", 0), counted("MODIFIED", "batch", 3));
+    let opens = counted("MODIFIED", "api", 1);
+    let said = script(&[(0, &closed), (300, &other), (400, &opens)], End::Stay);
+    let (took, requests) = watch_budgets(said, &["api", "web"]).await;
+    check_took("the one that is waited for", took, 700);
+    assert_eq!(
+        requests,
+        ["/apis/policy/v1/namespaces/shop/poddisruptionbudgets?watch=true&timeoutSeconds=13"]
     );
 }

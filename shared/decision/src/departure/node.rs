@@ -1,17 +1,19 @@
 //! A departure whose node is there: the steps that need the cluster.
 
-use super::record::{begun, current, is_cordoned, merged, patch, recordoned, withdrawing};
-use super::withdrawal::Withdrawal;
+use super::record::{begun, current, is_cordoned, merged, patch, recordoned, withdrawing, without};
+use super::withdrawal::{Withdrawal, reserves};
 use super::{Case, is_last_moment};
+use crate::admit::{Admitted, Asks};
 use crate::annotation::{Departure, FORCE, HOLD_UNTIL};
+use crate::arrival::undo;
 use crate::budget::{NodeOrder, node_order};
 use crate::decision::Course;
 use crate::id::InstanceId;
-use crate::judge::{Bench, forced_from, judge};
+use crate::judge::{Bench, judge, must_end_from};
 use crate::limits::{
     BLOCKED_AFTER, BLOCKED_REPORT_EVERY, ORDER_SETTLES, REMOVALS_AT_ONCE_MAX, SETTLING_LOOK,
 };
-use crate::policy::Mode;
+use crate::policy::{Mode, Reaction};
 use crate::report::{Report, Stage};
 use crate::snapshot::cluster::{NodeView, Peer};
 use crate::step::{NodePatch, Note, NoteSubject, PatchPurpose, Removal, Step};
@@ -24,6 +26,9 @@ use std::collections::BTreeMap;
 pub(super) fn decide(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
     report.node = Some(view.node.name.clone());
     let recorded = current(case, &view.node);
+    if case.lapses_at().is_some_and(|at| case.now() >= at) {
+        return lapsed(case, view, recorded.as_ref(), report);
+    }
     let owed = cordon(case, view, recorded.as_ref());
     if case.policy.mode == Mode::Observe {
         return observed(case, view, (recorded, owed), report);
@@ -37,7 +42,49 @@ pub(super) fn decide(case: &Case<'_>, view: &NodeView, mut report: Report) -> Co
         return case.again(steps, report, case.now());
     }
     let record = recorded.unwrap_or_else(|| begun(case, &view.node));
-    cordoned(case, view, &record, report)
+    if case.reaction() == Reaction::Drain {
+        cordoned(case, view, &record, report)
+    } else {
+        only_cordoned(case, report)
+    }
+}
+
+/// No more than a cordon is asked for: a recommendation holds for its time, anything else is done.
+fn only_cordoned(case: &Case<'_>, mut report: Report) -> Course {
+    match case.lapses_at() {
+        Some(at) => {
+            report.stage = Stage::Recommended(at);
+            case.again(Vec::new(), report, at)
+        }
+        None => {
+            report.stage = Stage::Cordoned;
+            case.done(Vec::new(), report, "cordoned; the policy asks for no more".into())
+        }
+    }
+}
+
+/// Nothing followed the recommendation: its part of the record goes, and with the last part the cordon.
+fn lapsed(
+    case: &Case<'_>,
+    view: &NodeView,
+    recorded: Option<&Departure>,
+    mut report: Report,
+) -> Course {
+    report.stage = Stage::Lapsed;
+    let Some(record) = recorded else {
+        return case.done(Vec::new(), report, "nothing followed; the cordon is taken back".into());
+    };
+    let rest = without(record, case.signals);
+    if !rest.because.is_empty() || !rest.withdrawn.is_empty() {
+        let why = "something followed, which has its own course".to_owned();
+        if rest == *record || case.policy.mode == Mode::Observe {
+            return case.done(Vec::new(), report, why);
+        }
+        let step = Step::PatchNode(patch(&view.node, &rest, PatchPurpose::Record));
+        return case.again(vec![step], report, case.now());
+    }
+    let step = Step::PatchNode(undo(&view.node, record));
+    case.again(vec![step], report, case.now())
 }
 
 /// Nothing will be written, so this turn is all there is: it tells what the turns of mode `act` would do one after
@@ -53,7 +100,11 @@ fn observed(
         ranked_at: case.since - ORDER_SETTLES,
         ..begun(case, &view.node)
     });
-    let mut course = cordoned(case, view, &record, report);
+    let mut course = if case.reaction() == Reaction::Drain {
+        cordoned(case, view, &record, report)
+    } else {
+        only_cordoned(case, report)
+    };
     course.steps.splice(0..0, owed.map(Step::PatchNode));
     course
 }
@@ -73,7 +124,7 @@ fn cordon(case: &Case<'_>, view: &NodeView, recorded: Option<&Departure>) -> Opt
 
 /// The Event that says so on the node.
 fn departing(case: &Case<'_>, view: &NodeView) -> Step {
-    let hooks: Vec<&str> = case.signals.iter().map(|signal| signal.hook.hook.as_str()).collect();
+    let by: Vec<String> = case.signals.iter().map(by).collect();
     let until = case
         .hard
         .map_or_else(|| "no hard deadline".to_owned(), |at| format!("at the latest at {at}"));
@@ -81,23 +132,26 @@ fn departing(case: &Case<'_>, view: &NodeView) -> Step {
         about: NoteSubject::Node { name: view.node.name.clone(), uid: view.node.uid.clone() },
         warning: false,
         reason: "Departing",
-        text: format!(
-            "{} leaves service for {}; {until}",
-            case.snapshot.instance,
-            hooks.join(", ")
-        ),
+        text: format!("{} leaves service for {}; {until}", case.snapshot.instance, by.join(", ")),
     })
+}
+
+/// By whom the departure is asked for, in words.
+fn by(signal: &Admitted<'_>) -> String {
+    match signal.asks {
+        Asks::Hook { signal, .. } => format!("hook {}", signal.hook),
+        Asks::Interruption { interruption, .. } => interruption.cause.to_string(),
+    }
 }
 
 fn cordoned(case: &Case<'_>, view: &NodeView, record: &Departure, mut report: Report) -> Course {
     let records = view.peers.as_ref().ok().map(|peers| records(peers, record));
     let order = Order {
-        now: case.now(),
-        me: &case.snapshot.instance,
-        since: case.since,
         begun: record.since,
         hard: record.hard().or(case.hard),
         records: records.as_ref().map_or(Records::Unread(record), Records::Known),
+        reserves: reserves(case, view, record),
+        ..super::order(case)
     };
     let mut withdrawal = Withdrawal::look(case, &order, record);
     withdrawal.tell(&mut report);
@@ -151,7 +205,7 @@ fn pods(
         policy: case.policy,
         view,
         begun: record.since,
-        hard: case.hard,
+        hard: record.hard().into_iter().chain(case.hard).min(),
         soft: soft(case, view),
         forced: force(view),
         paths: withdrawal.unread.map_or(Ok(withdrawal.paths.as_slice()), Err),
@@ -220,6 +274,15 @@ fn emptied(
     if withdrawal.unread.is_some() {
         return last_or(case, steps, report, case.look());
     }
+    if let (false, Some(_)) = (case.is_held(), withdrawal.stays_until) {
+        report.stage = Stage::Withdrawing;
+        let at = withdrawal.wake.map_or_else(|| case.look(), |wake| wake.min(case.look()));
+        return last_or(case, steps, report, at);
+    }
+    if let Some(at) = case.lapses_at() {
+        report.stage = Stage::Recommended(at);
+        return case.again(steps, report, at);
+    }
     if let Some(until) = withdrawal.stays_until {
         report.stage = Stage::Settling(until);
         let at = (case.now() + SETTLING_LOOK).max(case.look()).min(case.in_time());
@@ -233,7 +296,8 @@ fn emptied(
         Ok(volumes) => !volumes.is_empty(),
         Err(_) => true,
     };
-    if attached && case.now() < soft(case, view) {
+    // Without a hook nobody could keep the host for its volumes.
+    if attached && case.is_held() && case.now() < soft(case, view) {
         report.stage = Stage::Detaching;
         report.volumes(view.volumes.as_deref().unwrap_or_default());
         return last_or(case, steps, report, case.look());
@@ -245,7 +309,7 @@ fn emptied(
 /// Not done: again at `at`, unless the hook must be answered now.
 fn last_or(case: &Case<'_>, steps: Vec<Step>, mut report: Report, at: Timestamp) -> Course {
     if is_last_moment(case) {
-        let why = format!("the hook's deadline; left: {}", report.left());
+        let why = format!("the deadline; left: {}", report.left());
         report.stage = Stage::Overdue;
         return case.done(steps, report, why);
     }
@@ -267,7 +331,7 @@ fn next_look(judged: &[Judged<'_>], bench: &Bench<'_>, wake: Option<Timestamp>) 
         }
         _ => None,
     });
-    let forced = waited().filter_map(|judged| Some(forced_from(judged.pod, bench.hard?)));
+    let forced = waited().filter_map(|judged| Some(must_end_from(judged.pod, bench, bench.hard?)));
     let ahead = held.chain(forced).chain([bench.soft]).chain(wake).filter(|at| *at > bench.now);
     ahead.chain([bench.look]).min().unwrap_or(bench.look)
 }

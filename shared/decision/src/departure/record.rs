@@ -2,7 +2,9 @@
 
 use super::Case;
 use crate::admit::Admitted;
-use crate::annotation::{Contributor, DEPARTURE, Departure, TAINT, VERSION, Withdrawn};
+use crate::annotation::{
+    Contributor, DEPARTURE, Departure, OUT_OF_SERVICE, TAINT, VERSION, Withdrawn,
+};
 use crate::limits::RECORD_FRESH;
 use crate::snapshot::aws::TargetGroup;
 use crate::snapshot::cluster::{Node, Taint};
@@ -34,12 +36,14 @@ pub(super) fn merged(case: &Case<'_>, record: &Departure) -> Departure {
     let mut merged = record.clone();
     let contributors = contributors(case.signals);
     merged.because.retain(|known| {
-        known.hard > case.now() || contributors.iter().any(|own| own.token == known.token)
+        known.hard.is_none_or(|hard| hard > case.now())
+            || contributors.iter().any(|own| own.token == known.token)
     });
     for contributor in contributors {
-        let known = merged.because.iter().any(|other| other.token == contributor.token);
-        if !known {
-            merged.because.push(contributor);
+        match merged.because.iter_mut().find(|known| known.token == contributor.token) {
+            // Said twice: the earlier deadline counts.
+            Some(known) => known.hard = known.hard.into_iter().chain(contributor.hard).min(),
+            None => merged.because.push(contributor),
         }
     }
     if merged.hard() != record.hard() {
@@ -70,23 +74,50 @@ pub(super) fn begun(case: &Case<'_>, node: &Node) -> Departure {
         cordoned: cordoned || !node.unschedulable,
         tainted: true,
         labelled: earlier.as_ref().is_some_and(|record| record.labelled),
+        out_of_service: earlier.as_ref().is_some_and(|record| record.out_of_service),
         because: contributors(case.signals),
         withdrawn: Vec::new(),
         rest: earlier.map(|record| record.rest).unwrap_or_default(),
     }
 }
 
+/// Each signal's part. A hook whose facts are not known has no deadline that others could rank it by.
 fn contributors(signals: &[Admitted<'_>]) -> Vec<Contributor> {
-    signals
-        .iter()
-        .filter_map(|signal| {
-            Some(Contributor {
-                hook: signal.hook.hook.clone(),
-                token: signal.hook.token.fingerprint(),
-                hard: signal.hard()?,
-            })
-        })
-        .collect()
+    let known = |part: &Contributor| part.hard.is_some();
+    let mut parts: Vec<Contributor> = Vec::new();
+    for signal in signals {
+        let part = signal.contributor();
+        if (signal.hook().is_none() || known(&part)) && !parts.contains(&part) {
+            parts.push(part);
+        }
+    }
+    parts
+}
+
+/// The record without the parts of these signals.
+pub(crate) fn without(record: &Departure, signals: &[Admitted<'_>]) -> Departure {
+    let mut record = record.clone();
+    let own = contributors(signals);
+    record.because.retain(|known| !own.iter().any(|part| part.token == known.token));
+    record
+}
+
+/// The PATCH that frees what the pods of a dead host hold; `None` when the node has the taint already.
+pub(super) fn out_of_service(case: &Case<'_>, node: &Node) -> Option<NodePatch> {
+    if node.taints.iter().any(|taint| taint.key == OUT_OF_SERVICE) {
+        return None;
+    }
+    let record = current(case, node).unwrap_or_else(|| begun(case, node));
+    let record = recordoned(Departure { out_of_service: true, ..record }, node);
+    let mut patch = patch(node, &record, PatchPurpose::Cordon);
+    patch.taints.get_or_insert_with(|| node.taints.clone()).push(Taint {
+        key: OUT_OF_SERVICE.into(),
+        value: Some("nodeshutdown".into()),
+        effect: "NoExecute".into(),
+        time_added: None,
+    });
+    patch.purpose = PatchPurpose::OutOfService;
+    Some(patch)
 }
 
 /// Whether the record tells of a withdrawal.
@@ -96,8 +127,10 @@ pub(crate) enum Noted {
     Not,
     /// A moment ago: the call follows.
     Fresh,
-    /// Some time ago, and the targets are still in: the call failed.
-    Stale,
+    /// Some time ago, and the group was not looked at since: the call was made, or is made again.
+    Unseen,
+    /// Some time ago, and the targets were still in afterwards: the call failed.
+    Failed,
 }
 
 /// Whether `record` says that `targets` leave `group`.
@@ -110,7 +143,8 @@ pub(crate) fn noted(
     match record.withdrawn_from(&group.arn) {
         Some(withdrawn) if withdrawn.targets != targets => Noted::Not,
         Some(withdrawn) if now.since(withdrawn.at) <= RECORD_FRESH => Noted::Fresh,
-        Some(_) => Noted::Stale,
+        Some(withdrawn) if group.read_at <= withdrawn.at + RECORD_FRESH => Noted::Unseen,
+        Some(_) => Noted::Failed,
         None => Noted::Not,
     }
 }
@@ -131,7 +165,7 @@ pub(super) fn withdrawing(
 }
 
 /// The PATCH that cordons the node and writes the record, or writes the record alone.
-pub(super) fn patch(node: &Node, record: &Departure, purpose: PatchPurpose) -> NodePatch {
+pub(crate) fn patch(node: &Node, record: &Departure, purpose: PatchPurpose) -> NodePatch {
     let cordon = purpose == PatchPurpose::Cordon;
     let mut taints = node.taints.clone();
     if cordon && !has_taint(node) {

@@ -7,15 +7,19 @@
 use super::record::{Noted, noted};
 use super::{Case, deregister};
 use crate::annotation::Departure;
-use crate::judge::Path;
+use crate::id::TargetGroupArn;
+use crate::judge::{Path, leads_to, must_go, ports_served};
+use crate::limits::{CLAIM_LASTS, SERVING_GRACE_MAX, TARGETS_AT_ONCE_MAX};
 use crate::policy::Mode;
 use crate::report::Report;
 use crate::snapshot::Unread;
 use crate::snapshot::aws::TargetGroup;
+use crate::snapshot::cluster::NodeView;
 use crate::step::{Step, TargetId};
 use crate::time::Timestamp;
-use crate::withdraw::{May, Order, Standing, Wait, standing};
-use std::collections::BTreeSet;
+use crate::withdraw::{May, Order, Records, Standing, Wait, standing};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// The standings of a node, and what follows from them.
 #[derive(Debug, Default)]
@@ -59,21 +63,33 @@ impl<'a> Withdrawal<'a> {
         record: &Departure,
     ) {
         let (now, look) = (case.now(), case.look());
-        let standing = standing(group, order, case.policy);
+        let mut standing = standing(group, order, case.policy);
+        if let (Some(at), Standing::Registered { may, .. }) = (case.lapses_at(), &mut standing) {
+            // A recommendation never touches a load balancer.
+            *may = May::Later { at, why: Wait::Recommended };
+        }
         match &standing {
             Standing::Registered { targets, may: May::Now } => {
-                self.leave(group, targets, case, record);
+                self.leave(group, targets, case, (record, order));
             }
+            Standing::Registered { may: May::Later { why: Wait::Recommended, .. }, .. } => {}
             Standing::Registered { may: May::Later { at, why }, .. } => {
                 // A list that fails is tried at the usual pace: it may fail for hours.
                 let wake = if *why == Wait::Unlisted { look } else { *at };
                 self.stay(*at, wake);
             }
-            Standing::Leaving { settled, drained } => {
+            // Without a hook, nobody can make the host outlive its connections.
+            Standing::Leaving { settled, drained } if case.is_held() => {
                 let ahead = [*settled, *drained].into_iter().filter(|at| *at > now).min();
                 self.stay((*drained).max(now), ahead.unwrap_or(look));
             }
-            Standing::Clear | Standing::Registered { may: May::LastLiving, .. } => {}
+            // Others may turn healthy while the host still lives.
+            Standing::Registered { may: May::LastLiving, .. } if !case.is_held() => {
+                self.stay(look, look);
+            }
+            Standing::Clear
+            | Standing::Leaving { .. }
+            | Standing::Registered { may: May::LastLiving, .. } => {}
         }
         self.paths.push(Path { ports: ports(group, case, record), standing: standing.clone() });
         self.standings.push((group, standing));
@@ -84,20 +100,22 @@ impl<'a> Withdrawal<'a> {
         group: &'a TargetGroup,
         targets: &[TargetId],
         case: &Case<'_>,
-        record: &Departure,
+        (record, order): (&Departure, &Order<'_>),
     ) {
         let noted = noted(record, group, targets, case.now());
-        if noted != Noted::Fresh {
+        if matches!(noted, Noted::Not | Noted::Failed) {
             self.to_record.push((group, targets.to_vec()));
         }
         if noted != Noted::Not || case.policy.mode == Mode::Observe {
-            self.steps.push(deregister(group, targets.to_vec()));
+            let mut targets = targets.to_vec();
+            targets.extend(others(group, order, case.now()));
+            self.steps.push(deregister(group, targets));
         } else {
             self.unrecorded = true;
         }
-        // With an old record the call was made before and failed: no reason to hurry.
-        let wake = if noted == Noted::Stale { case.look() } else { case.now() };
-        self.stay(case.now(), wake);
+        // With an old record the call was made before: no reason to hurry.
+        let is_old = matches!(noted, Noted::Failed | Noted::Unseen);
+        self.stay(case.now(), if is_old { case.look() } else { case.now() });
     }
 
     fn stay(&mut self, until: Timestamp, wake: Timestamp) {
@@ -118,6 +136,51 @@ impl<'a> Withdrawal<'a> {
             report.unread(&unread.why);
         }
     }
+}
+
+/// What other departing nodes have written down a moment ago and that is still in: one call takes out all of them, since
+/// calls are what AWS rations. An old record may be about an earlier life of its instance, so it is left to its owner.
+fn others(group: &TargetGroup, order: &Order<'_>, now: Timestamp) -> Vec<TargetId> {
+    let Records::Known(records) = order.records else { return Vec::new() };
+    let is_in: BTreeSet<(&str, u16)> = group
+        .targets
+        .iter()
+        .filter(|target| target.state.is_registered())
+        .map(|target| (target.id.as_str(), target.port))
+        .collect();
+    let claims = records
+        .iter()
+        .filter(|(instance, _)| *instance != order.me)
+        .filter_map(|(_, record)| record.withdrawn_from(&group.arn))
+        .filter(|claim| now.since(claim.at) <= CLAIM_LASTS);
+    claims
+        .flat_map(|claim| &claim.targets)
+        .filter(|target| is_in.contains(&(target.id.as_str(), target.port)))
+        .take(TARGETS_AT_ONCE_MAX)
+        .cloned()
+        .collect()
+}
+
+/// By group, the grace that the pods need which serve what arrives here through it, as far as those are known: one that
+/// must still leave in time for them leaves that much earlier.
+pub(super) fn reserves(
+    case: &Case<'_>,
+    view: &NodeView,
+    record: &Departure,
+) -> BTreeMap<TargetGroupArn, Duration> {
+    let (Ok(pods), Ok(services)) = (&view.pods, &view.services) else { return BTreeMap::new() };
+    let groups = case.snapshot.aws.target_groups.iter().flatten();
+    groups
+        .filter_map(|group| {
+            let ports = ports(group, case, record);
+            let serving = pods.iter().filter(|pod| {
+                let served = ports_served(pod, services);
+                must_go(pod) && leads_to(ports.as_ref(), &served)
+            });
+            let grace = serving.map(|pod| pod.grace.min(SERVING_GRACE_MAX)).max()?;
+            Some((group.arn.clone(), grace))
+        })
+        .collect()
 }
 
 /// The ports at which the group reaches the instance: as registered now, or as our record says; else unknown.

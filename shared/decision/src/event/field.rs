@@ -54,6 +54,11 @@ impl<'a> Object<'a> {
         self.fields.get(key).is_some_and(|value| !value.is_null())
     }
 
+    /// Whether the field is there as a text, be it an empty one.
+    pub(super) fn is_text(&self, key: &str) -> bool {
+        self.fields.get(key).is_some_and(Value::is_string)
+    }
+
     /// Whether this is what SNS sends to a queue: a message as text, and nothing of an event beside
     /// it. `Type` may be missing in what people paste.
     pub(super) fn is_sns(&self) -> bool {
@@ -78,6 +83,28 @@ impl<'a> Object<'a> {
     /// A text that must be there.
     pub(super) fn required(&self, key: &str, expected: &str) -> Result<&'a str, EventError> {
         self.loose(key).ok_or_else(|| self.mismatch(key, expected.to_owned()))
+    }
+
+    /// The objects in a list that may be absent (or null), but that must be a list if it is there. What is no object in
+    /// it is left out.
+    pub(super) fn objects(&self, key: &str) -> Result<Vec<Self>, EventError> {
+        match self.fields.get(key) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(items)) => {
+                let path = self.path_of(key);
+                Ok(items.iter().filter_map(|item| Self::of(item, &path).ok()).collect())
+            }
+            Some(_) => Err(self.mismatch(key, "a list".to_owned())),
+        }
+    }
+
+    /// The texts in a list that nothing must depend on, or the one that stands there in its place.
+    pub(super) fn texts(&self, key: &str) -> Vec<&'a str> {
+        match self.fields.get(key) {
+            Some(Value::String(text)) => vec![text.as_str()],
+            Some(Value::Array(items)) => items.iter().filter_map(Value::as_str).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// An id that must be there and well formed. The value in the error is the one that the id's own

@@ -1,7 +1,9 @@
 //! The one table of settings: variable, key, default, form, reason.
 
 use super::parse::{SPAN_FORM, choice, list, span};
-use super::{AtLongestDrain, LaunchDeadline, Mode, PausedHooks, Policy, ProtectedPods};
+use super::{AtLongestDrain, LaunchDeadline, Mode, PausedHooks, Policy, ProtectedPods, Reaction};
+use crate::limits::HIDE_MAX;
+use std::time::Duration;
 
 /// One setting of the policy.
 #[derive(Debug)]
@@ -203,7 +205,92 @@ pub const SETTINGS: &[Setting] = &[
         why: "none besides the known ones, which every cluster may use",
         apply: |policy, text| list(text, "taint keys").map(|keys| policy.startup_taints = keys),
     },
+    Setting {
+        variable: "SPOT_WARNING",
+        key: Some("spot_warning"),
+        default: "drain",
+        form: REACTION_FORM,
+        why: "EC2 takes the instance in two minutes, whatever we do",
+        apply: |policy, text| reaction(text).map(|reaction| policy.spot = reaction),
+    },
+    Setting {
+        variable: "REBALANCE",
+        key: Some("rebalance"),
+        default: "cordon",
+        form: REACTION_FORM,
+        why: "two of three recommendations lead to nothing; a cordon costs no capacity, and pods that end \
+              meanwhile move by themselves. A load balancer is never touched for one",
+        apply: |policy, text| reaction(text).map(|reaction| policy.rebalance = reaction),
+    },
+    Setting {
+        variable: "REBALANCE_HOLD",
+        key: Some("rebalance_hold"),
+        default: "1h",
+        form: HOLD_FORM,
+        why: "an interruption that follows at all mostly follows within the hour; a node that stays \
+              cordoned for nothing costs its room",
+        apply: |policy, text| hold(text).map(|time| policy.rebalance_hold = time),
+    },
+    Setting {
+        variable: "CAPACITY_RESERVATION",
+        key: Some("capacity_reservation"),
+        default: "drain",
+        form: REACTION_FORM,
+        why: "EC2 takes the instance when its reservation or block ends, whatever we do",
+        apply: |policy, text| reaction(text).map(|reaction| policy.capacity = reaction),
+    },
+    Setting {
+        variable: "MAINTENANCE",
+        key: Some("maintenance"),
+        default: "drain",
+        form: REACTION_FORM,
+        why: "the instance is rebooted, stopped or retired at an announced time, whatever we do",
+        apply: |policy, text| reaction(text).map(|reaction| policy.maintenance = reaction),
+    },
+    Setting {
+        variable: "MAINTENANCE_LEAD",
+        key: Some("maintenance_lead"),
+        default: "1h",
+        form: HOLD_FORM,
+        why: "as long as the longest healthy drain; days ahead, a drain would cost capacity for nothing",
+        apply: |policy, text| hold(text).map(|time| policy.maintenance_lead = time),
+    },
+    Setting {
+        variable: "STATE_CHANGE",
+        key: Some("state_change"),
+        default: "drain",
+        form: REACTION_FORM,
+        why: "a target of a dead instance fails requests until its health checks notice, 30 to 60 s later",
+        apply: |policy, text| reaction(text).map(|reaction| policy.state_change = reaction),
+    },
+    Setting {
+        variable: "OUT_OF_SERVICE",
+        key: Some("out_of_service"),
+        default: "off",
+        form: "off or on",
+        why: "the taint deletes pods and detaches volumes by force; only who has volumes that must move at \
+              once should ask for that",
+        apply: |policy, text| {
+            choice(text, &[("off", false), ("on", true)]).map(|on| policy.out_of_service = on)
+        },
+    },
 ];
+
+/// The form of a [`Reaction`], for errors.
+const REACTION_FORM: &str = "ignore, cordon or drain";
+
+fn reaction(text: &str) -> Result<Reaction, String> {
+    let reactions =
+        [("ignore", Reaction::Ignore), ("cordon", Reaction::Cordon), ("drain", Reaction::Drain)];
+    choice(text, &reactions)
+}
+
+/// The form of a span for which a message waits in its queue, which hides it for at most 12 hours.
+const HOLD_FORM: &str = "a whole number with a unit: 90s, 5m or 2h (at most 11h)";
+
+fn hold(text: &str) -> Result<Duration, String> {
+    span(text).ok().filter(|time| *time <= HIDE_MAX).ok_or_else(|| HOLD_FORM.to_owned())
+}
 
 /// The keys that a hook may override, for the error that names them.
 pub(super) fn override_keys() -> String {

@@ -1,11 +1,13 @@
 //! One pod that is still there: what holds it, what makes that so, and what a person can do about it.
 
 use crate::id::PodKey;
-use crate::judge::Bench;
-use crate::snapshot::cluster::{NodeView, Sibling};
+use crate::judge::{Bench, grace_before, must_end_from};
+use crate::snapshot::cluster::{Budget, NodeView, Pod, Sibling};
 use crate::snapshot::{Attempts, Snapshot};
 use crate::time::{Timestamp, human};
 use crate::verdict::{Held, Judged, Verdict};
+use std::fmt;
+use std::time::Duration;
 
 /// A pod that is still there, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +30,35 @@ pub struct Remaining {
     pub advice: Option<Advice>,
     /// What holds it, in kind.
     pub hold: Hold,
+    /// How it is deleted before the hard deadline, budgets or not, if it is still there.
+    pub forced: Option<Ending>,
     /// When what holds it ends by itself: the implicit budget does.
     pub lets_go_at: Option<Timestamp>,
+    /// The budget that allows none: when it opens, this pod may go.
+    pub closed: Option<PodKey>,
+}
+
+/// A pod's deletion before a hard deadline: pods of one owner have one grace, but not all the same part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// When.
+    pub at: Timestamp,
+    /// What it is given.
+    pub grace: Duration,
+    /// What it asks for.
+    pub asked: Duration,
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "deleted at {} with ", self.at)?;
+        if self.grace < self.asked {
+            let (grace, asked) = (human(self.grace), human(self.asked));
+            write!(out, "{grace} of the {asked} of grace that it asks for")
+        } else {
+            write!(out, "its grace of {}", human(self.asked))
+        }
+    }
 }
 
 /// What kind of thing holds a pod.
@@ -86,9 +115,17 @@ pub(super) fn remaining(judged: &Judged<'_>, snapshot: &Snapshot, bench: &Bench<
         next,
         advice: held.and_then(|held| advice(held, pod, culprit)),
         hold,
+        forced: (hold != Hold::Ending).then(|| ending(pod, bench)).flatten(),
         lets_go_at: matches!(held, Some(Held::ImplicitBudget(_) | Held::NoRoom(_)))
             .then(|| bench.begun + bench.policy.implicit_hold),
+        closed: held.and_then(|held| closed(held, view)),
     }
+}
+
+fn ending(pod: &Pod, bench: &Bench<'_>) -> Option<Ending> {
+    let hard = bench.hard?;
+    let at = must_end_from(pod, bench, hard).max(bench.now);
+    Some(Ending { at, grace: grace_before(pod, at, hard), asked: pod.grace })
 }
 
 fn kind(held: &Held) -> Hold {
@@ -107,13 +144,18 @@ fn kind(held: &Held) -> Hold {
 }
 
 fn budget(held: &Held, view: &NodeView) -> Option<String> {
+    let Budget { key, rule, healthy, allowed, .. } = guard(held, view)?;
+    Some(format!("PDB {key}: {rule}, healthy {healthy}, allowed {allowed}"))
+}
+
+/// Not one whose disruptions this turn's own evictions use up: they are counted before long.
+fn closed(held: &Held, view: &NodeView) -> Option<PodKey> {
+    guard(held, view).filter(|budget| budget.allowed < 1).map(|budget| budget.key.clone())
+}
+
+fn guard<'a>(held: &Held, view: &'a NodeView) -> Option<&'a Budget> {
     let Held::Budget(key) = held else { return None };
-    let budgets = view.budgets.as_deref().unwrap_or_default();
-    let budget = budgets.iter().find(|budget| budget.key == *key)?;
-    Some(format!(
-        "PDB {key}: {}, healthy {}, allowed {}",
-        budget.rule, budget.healthy, budget.allowed
-    ))
+    view.budgets.iter().flatten().find(|budget| budget.key == *key)
 }
 
 /// The sibling that is not Ready; one without room first, since that is what a person can mend.
@@ -134,11 +176,7 @@ fn trouble(sibling: &Sibling, now: Timestamp) -> String {
     format!("{} {state}{age}: {why}", sibling.key.name)
 }
 
-fn advice(
-    held: &Held,
-    pod: &crate::snapshot::cluster::Pod,
-    culprit: Option<&Sibling>,
-) -> Option<Advice> {
+fn advice(held: &Held, pod: &Pod, culprit: Option<&Sibling>) -> Option<Advice> {
     let PodKey { namespace, name } = &pod.key;
     match (held, culprit) {
         (Held::Budget(_) | Held::NoRoom(_) | Held::ImplicitBudget(_), Some(sick)) => {

@@ -25,6 +25,12 @@ impl fmt::Display for Stage {
             Self::Drained => write!(out, "drained"),
             Self::Overdue => write!(out, "the deadline came first"),
             Self::Ended => write!(out, "nothing left to drain"),
+            Self::Cordoned => write!(out, "cordoned"),
+            Self::Recommended(until) => {
+                write!(out, "cordoned; taken back at {until} if nothing follows")
+            }
+            Self::Lapsed => write!(out, "nothing followed"),
+            Self::Announced(at) => write!(out, "announced; it is left from {at} on"),
             Self::Unreachable { cluster, why } => {
                 write!(out, "cluster {cluster} unreachable: {why}")
             }
@@ -109,6 +115,9 @@ impl Report {
             Stage::Arrived => "ARRIVED",
             Stage::Drained | Stage::Ended => "DEPARTED",
             Stage::NotOurs => "NOT OURS",
+            Stage::Announced(_) => "ANNOUNCED",
+            Stage::Cordoned | Stage::Recommended(_) => "CORDONED",
+            Stage::Lapsed => "LAPSED",
             Stage::Looking
             | Stage::Proving
             | Stage::Registering(_)
@@ -120,11 +129,12 @@ impl Report {
         }
     }
 
-    /// `node (instance, ASG group, hook name)`.
+    /// `node (instance, ASG group, hook name, Spot warning)`.
     fn names(&self) -> String {
         let groups: BTreeSet<_> = self.hooks.iter().map(|(asg, _)| format!("ASG {asg}")).collect();
         let hooks = self.hooks.iter().map(|(_, hook)| format!("hook {hook}"));
-        let rest: Vec<String> = groups.into_iter().chain(hooks).collect();
+        let causes = self.causes.iter().cloned();
+        let rest: Vec<String> = groups.into_iter().chain(hooks).chain(causes).collect();
         match &self.node {
             Some(node) => {
                 let inner: Vec<String> =
@@ -158,9 +168,17 @@ impl Report {
             Stage::Settling(until) => {
                 return vec![(*until, "the hook is answered, AWS ends the instance".to_owned())];
             }
-            Stage::Drained | Stage::Overdue | Stage::Ended | Stage::Arrived | Stage::NotOurs => {
-                return Vec::new();
+            Stage::Recommended(until) => {
+                return vec![(*until, "the cordon is taken back if nothing followed".to_owned())];
             }
+            Stage::Announced(at) => vec![(*at, "the node is cordoned and drained".to_owned())],
+            Stage::Drained
+            | Stage::Overdue
+            | Stage::Ended
+            | Stage::Arrived
+            | Stage::Lapsed
+            | Stage::NotOurs => return Vec::new(),
+            Stage::Cordoned => Vec::new(),
             Stage::Arriving(_) => return self.at_launch_deadline(policy),
             Stage::Draining => self.at_soft(at_longest_drain(policy)),
             Stage::Detaching => self.at_soft("longest drain: volumes are waited for no longer"),
@@ -202,12 +220,15 @@ impl Report {
             Stage::Draining => {
                 "pods that are left are deleted before it, with as much of their grace as fits"
             }
-            Stage::Unreachable { .. } => {
-                "the hook is answered, AWS ends the instance with its pods on it"
-            }
+            Stage::Unreachable { .. } => "AWS ends the instance with its pods on it",
+            Stage::Announced(_) | Stage::Cordoned => "AWS acts",
+            _ if self.hooks.is_empty() => "AWS ends the instance, whatever is left",
             _ => "the hook is answered shortly before it, whatever is left",
         };
-        format!("the hook's global timeout: {what}")
+        match self.causes.first() {
+            Some(cause) => format!("{cause}: {what}"),
+            None => format!("the hook's global timeout: {what}"),
+        }
     }
 
     fn what_you_can_do(&self, now: Timestamp) -> Vec<Advice> {
@@ -277,6 +298,9 @@ fn pod_left(page: &mut String, pod: &Remaining) {
         Hold::Blocked => "held by",
     };
     line(page, format_args!("  {label:<9} {what}"));
+    if let Some(forced) = &pod.forced {
+        line(page, format_args!("  then      {forced}"));
+    }
     if let Some(because) = &pod.because {
         line(page, format_args!("  because   {because}"));
     }

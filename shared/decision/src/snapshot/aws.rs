@@ -5,6 +5,7 @@ use crate::id::{AsgName, HookName, InstanceId, TargetGroupArn};
 use crate::signal::Transition;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 /// AWS's side of one instance.
@@ -14,8 +15,13 @@ pub struct AwsView {
     pub membership: Read<Option<Membership>>,
     /// DescribeAutoScalingGroups; `Ok(None)` when the group is gone.
     pub group: Read<Option<Asg>>,
+    /// DescribeLifecycleHooks: all hooks of the group.
+    pub hooks: Read<Vec<Hook>>,
     /// DescribeInstances; `Ok(None)` when EC2 no longer knows it.
     pub instance: Read<Option<Instance>>,
+    /// DescribeInstanceStatus: whether EC2 still has something scheduled for the instance. Read only before a
+    /// scheduled change is acted on.
+    pub is_scheduled: Read<bool>,
     /// Target groups that the ASG is attached to or the configuration names, with their health.
     /// Empty when this turn had no need to look.
     pub target_groups: Read<Vec<TargetGroup>>,
@@ -115,6 +121,17 @@ pub struct Instance {
     pub launched_at: Option<Timestamp>,
 }
 
+impl Instance {
+    /// The Auto Scaling group that it is in, by the tag that only AWS can set (`aws:autoscaling:groupName`): it is there
+    /// from the launch on, until after the instance's end.
+    pub fn asg(&self) -> Option<AsgName> {
+        self.tags.get(ASG_TAG).and_then(|name| AsgName::parse(name).ok())
+    }
+}
+
+/// The system tag that names an instance's Auto Scaling group.
+const ASG_TAG: &str = "aws:autoscaling:groupName";
+
 /// `InstanceState.Name`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstanceState {
@@ -130,6 +147,19 @@ pub enum InstanceState {
     ShuttingDown,
     /// `terminated`
     Terminated,
+}
+
+impl fmt::Display for InstanceState {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::ShuttingDown => "shutting-down",
+            Self::Terminated => "terminated",
+        })
+    }
 }
 
 impl InstanceState {

@@ -217,6 +217,8 @@ pub struct Budget {
     pub healthy: i32,
     /// `status.desiredHealthy`
     pub desired: i32,
+    /// `status.expectedPods`: how many it counts in all.
+    pub expected: i32,
     /// `unhealthyPodEvictionPolicy: AlwaysAllow`
     pub unhealthy_always: bool,
 }

@@ -5,7 +5,9 @@ use crate::world::{
     SENT, act, after, arn, cordoned, departing, id, instance, node, node_mut, patch, patched,
     proven, record, signalled, signalled_out, steps, taint, token, written,
 };
-use decision::annotation::{Contributor, DEPARTURE, Departure, EXCLUDE, TAINT, Withdrawn};
+use decision::annotation::{
+    Contributor, DEPARTURE, Departure, EXCLUDE, OUT_OF_SERVICE, TAINT, Withdrawn,
+};
 use decision::decide::decide;
 use decision::signal::HookRoute::{RootVolume, WarmPoolOut};
 use decision::signal::Transition::Launching;
@@ -19,15 +21,16 @@ use proptest::{option, prop_assert_eq, prop_oneof, proptest};
 use serde_json::json;
 use std::collections::BTreeMap;
 
-fn flags(mut record: Departure, [cordoned, tainted, labelled]: [bool; 3]) -> Departure {
-    (record.cordoned, record.tainted, record.labelled) = (cordoned, tainted, labelled);
+fn flags(mut record: Departure, flags: [bool; 4]) -> Departure {
+    [record.cordoned, record.tainted, record.labelled, record.out_of_service] = flags;
     record
 }
 
 fn any_record() -> impl Strategy<Value = Departure> {
     let instant = || (0_i64..4_000_000_000_000).prop_map(Timestamp::from_millis);
-    let contributor = (0_usize..9, instant()).prop_map(|(number, hard)| Contributor {
-        hook: id("ebbtide-terminate"),
+    let hard = option::weighted(0.8, instant());
+    let contributor = (0_usize..9, hard).prop_map(|(number, hard)| Contributor {
+        by: "ebbtide-terminate".to_owned(),
         token: token(number).fingerprint(),
         hard,
     });
@@ -40,7 +43,7 @@ fn any_record() -> impl Strategy<Value = Departure> {
     (
         times,
         option::of(Just("boot-7")),
-        any::<[bool; 3]>(),
+        any::<[bool; 4]>(),
         vec(contributor, 0..3),
         vec(withdrawn, 0..3),
         rest,
@@ -127,12 +130,13 @@ fn a_record_counts_for_its_instance_and_boot_and_no_other() {
 
 #[test]
 fn what_an_earlier_generation_changed_is_still_ours_to_undo() {
-    for set in [[true, true, true], [false, true, false]] {
+    for set in [[true, true, true, true], [false, true, false, false]] {
         let earlier = flags(Departure { boot: Some(id("boot-0")), ..record(1) }, set);
         let mut snapshot = departing();
         *node_mut(&mut snapshot) = cordoned(node(), &earlier);
         let begun = written(patch(&decide(&snapshot, &act())));
-        assert_eq!([begun.cordoned, begun.tainted, begun.labelled], set);
+        let kept = [begun.cordoned, begun.tainted, begun.labelled, begun.out_of_service];
+        assert_eq!(kept, set);
     }
 }
 
@@ -140,17 +144,13 @@ fn what_an_earlier_generation_changed_is_still_ours_to_undo() {
 fn a_cordon_that_somebody_took_back_is_ours_once_we_set_it_again() {
     let rows = [
         // What the record says, what the node has, what the record says after the PATCH.
-        ("uncordoned", [false, true, false], (false, true), [true, true, false]),
-        ("taint removed", [false, false, false], (true, false), [false, true, false]),
-        ("both, and both were ours", [true, true, false], (false, false), [true, true, false]),
-        (
-            "the taint, beside a foreign cordon",
-            [false, true, false],
-            (true, false),
-            [false, true, false],
-        ),
+        ("uncordoned", [false, true], (false, true), [true, true]),
+        ("taint removed", [false, false], (true, false), [false, true]),
+        ("both, and both were ours", [true, true], (false, false), [true, true]),
+        ("the taint, beside a foreign cordon", [false, true], (true, false), [false, true]),
     ];
-    for (name, says, (unschedulable, tainted), expected) in rows {
+    for (name, [cordoned_by_us, tainted_by_us], (unschedulable, tainted), expected) in rows {
+        let says = [cordoned_by_us, tainted_by_us, false, false];
         let mut snapshot = departing();
         let taints = if tainted { vec![taint(TAINT)] } else { Vec::new() };
         *node_mut(&mut snapshot) =
@@ -158,7 +158,8 @@ fn a_cordon_that_somebody_took_back_is_ours_once_we_set_it_again() {
         let decision = decide(&snapshot, &act());
         let patch = patch(&decision);
         let written = written(patch);
-        assert_eq!([written.cordoned, written.tainted, written.labelled], expected, "{name}");
+        assert_eq!([written.cordoned, written.tainted], expected, "{name}");
+        assert!(!written.labelled && !written.out_of_service, "{name}");
         let after = patched(node_mut(&mut snapshot).clone(), patch);
         assert!(after.unschedulable && after.taints == [taint(TAINT)], "{name}: {after:?}");
         assert_eq!(patch.purpose, PatchPurpose::Cordon, "{name}");
@@ -169,10 +170,11 @@ fn a_cordon_that_somebody_took_back_is_ours_once_we_set_it_again() {
 fn a_contributor_ends_with_its_deadline() {
     let past = Contributor {
         token: token(9).fingerprint(),
-        hard: after(59),
+        hard: Some(after(59)),
         ..record(1).because.remove(0)
     };
-    let ahead = Contributor { token: token(8).fingerprint(), hard: after(61), ..past.clone() };
+    let ahead =
+        Contributor { token: token(8).fingerprint(), hard: Some(after(61)), ..past.clone() };
     let own = record(1).because.remove(0);
     let mut snapshot = departing();
     let because = vec![past, ahead.clone(), own.clone()];
@@ -259,13 +261,15 @@ proptest! {
     }
 
     #[test]
-    fn undo_does_exactly_what_the_record_says(set in any::<[bool; 3]>(), before in foreign_node()) {
+    fn undo_does_exactly_what_the_record_says(set in any::<[bool; 4]>(), before in foreign_node()) {
         let mut marked = cordoned(before.clone(), &flags(record(1), set));
         marked.labels.insert(EXCLUDE.to_owned(), "true".to_owned());
+        marked.taints.push(taint(OUT_OF_SERVICE));
         let undone = patched(marked.clone(), patch(&decide(&returned(marked), &act())));
-        let [cordoned, tainted, labelled] = set;
+        let [cordoned, tainted, labelled, out_of_service] = set;
         prop_assert_eq!(undone.unschedulable, !cordoned);
         prop_assert_eq!(undone.taints.contains(&taint(TAINT)), !tainted);
+        prop_assert_eq!(undone.taints.contains(&taint(OUT_OF_SERVICE)), !out_of_service);
         prop_assert_eq!(undone.labels.contains_key(EXCLUDE), !labelled);
         prop_assert_eq!(undone.annotations.contains_key(DEPARTURE), false);
     }

@@ -165,7 +165,7 @@ fn turn(
     let me = instance(number);
     let Some(own) = world.records.get(&me).cloned() else {
         let because = hard.map(|hard| Contributor {
-            hard: after(u64::from(hard)),
+            hard: Some(after(u64::from(hard))),
             ..record(number).because.remove(0)
         });
         let begun = Departure {
@@ -187,6 +187,8 @@ fn turn(
         begun: own.since,
         hard: own.hard(),
         records: Records::Known(&world.records),
+        after_hook: true,
+        reserves: BTreeMap::new(),
     };
     let Standing::Registered { may: May::Now, .. } = standing(&group, &order, policy) else {
         return None;

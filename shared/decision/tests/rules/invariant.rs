@@ -1,9 +1,9 @@
 //! What holds for every snapshot, however odd: drawn broadly, decided, and checked against the list in ARCHITECTURE.md.
 
 use crate::world::{
-    SENT, after, arn, asg, budget, cordoned, ec2, id, instance, key, labels, node, owner, peer,
-    pod, policy, record, seen, service, sibling, state_of, taint, target, target_id, token, uid,
-    view, withdrawn,
+    SENT, after, arn, asg, budget, cordoned, ec2, hook_of, id, instance, key, labels, node, owner,
+    peer, pod, policy, record, seen, service, sibling, state_of, taint, target, target_id, token,
+    uid, view, withdrawn,
 };
 use decision::annotation::{DEPARTURE, Departure, EXCLUDE, TAINT};
 use decision::decide::decide;
@@ -12,7 +12,6 @@ use decision::limits::{ANSWER_MARGIN, REMOVALS_AT_ONCE_MAX};
 use decision::plan::join;
 use decision::policy::Policy;
 use decision::signal::HookRoute::{Normal, RootVolume, WarmPoolEnd, WarmPoolIn, WarmPoolOut};
-use decision::signal::SignalKind;
 use decision::signal::Transition::{Launching, Terminating};
 use decision::snapshot::aws::{
     Asg, AwsView, Balancer, Instance, InstanceState, LifecycleState, Membership, RegistrationOwner,
@@ -94,7 +93,7 @@ fn any_signal() -> impl Strategy<Value = Seen> {
                 receives,
             )| {
                 let mut seen = seen(if terminating { Terminating } else { Launching }, route);
-                let SignalKind::Hook(hook) = &mut seen.signal.kind;
+                let hook = hook_of(&mut seen);
                 (hook.token, hook.hook) = (token(number), id(name));
                 hook.metadata = metadata.map(str::to_owned);
                 let facts = seen.hook.ok().flatten().map(|facts| decision::snapshot::aws::Hook {
@@ -369,21 +368,22 @@ fn any_memory() -> impl Strategy<Value = Memory> {
         prop_oneof![3 => instant().prop_map(HookState::Active), 1 => Just(HookState::Inactive)];
     let hooks = vec((1_usize..4, state), 0..3);
     let evictions = vec((select(vec!["web", "api"]), 0_usize..5, instant(), any::<bool>()), 0..4);
-    (hooks, evictions, option::of(instant())).prop_map(|(hooks, evictions, blocked_reported_at)| {
-        Memory {
-            hooks: hooks
-                .into_iter()
-                .map(|(number, state)| (token(number).fingerprint(), state))
-                .collect(),
-            evictions: evictions
-                .into_iter()
-                .map(|(app, number, last_at, refused)| {
-                    let refused = refused.then(|| "webhook denied it".to_owned());
-                    (uid(&format!("uid-{app}-{number}")), Attempts { count: 3, last_at, refused })
-                })
-                .collect(),
-            blocked_reported_at,
-        }
+    let crowd = select(vec![0_usize, 1, 20, 1_000]);
+    let drawn = (hooks, evictions, option::of(instant()), crowd);
+    drawn.prop_map(|(hooks, evictions, blocked_reported_at, crowd)| Memory {
+        hooks: hooks
+            .into_iter()
+            .map(|(number, state)| (token(number).fingerprint(), state))
+            .collect(),
+        evictions: evictions
+            .into_iter()
+            .map(|(app, number, last_at, refused)| {
+                let refused = refused.then(|| "webhook denied it".to_owned());
+                (uid(&format!("uid-{app}-{number}")), Attempts { count: 3, last_at, refused })
+            })
+            .collect(),
+        blocked_reported_at,
+        crowd,
     })
 }
 
@@ -411,11 +411,17 @@ fn any_snapshot() -> impl Strategy<Value = Snapshot> {
             for (index, seen) in signals.iter_mut().enumerate() {
                 seen.message = format!("message-{index}");
             }
-            // Most often the state that the first signal waits in.
-            let SignalKind::Hook(hook) = &signals[0].signal.kind;
-            let state = state.unwrap_or_else(|| state_of(hook.transition, hook.route));
+            // Most often the state that the first hook waits in.
+            let waits = signals.iter().find_map(|seen| seen.signal.hook());
+            let state = state.unwrap_or_else(|| match waits {
+                Some(hook) => state_of(hook.transition, hook.route),
+                None => LifecycleState::InService,
+            });
             let membership = Ok(Some(Membership { asg: id("workers"), state }));
-            let aws = AwsView { membership, group, instance: ec2, target_groups };
+            let hooks = Ok(Vec::new());
+            let is_scheduled = Ok(true);
+            let aws =
+                AwsView { membership, group, hooks, instance: ec2, is_scheduled, target_groups };
             Snapshot { now, instance: instance(1), signals, aws, cluster, memory }
         },
     )
@@ -466,7 +472,12 @@ fn one_answer_for_each_signal(snapshot: &Snapshot, decision: &Decision) -> Check
     let answered = decision.answers.iter().map(|answer| &answer.message);
     prop_assert!(asked.eq(answered), "{:?}", decision.answers);
     for (seen, answer) in snapshot.signals.iter().zip(&decision.answers) {
-        let SignalKind::Hook(hook) = &seen.signal.kind;
+        let Some(hook) = seen.signal.hook() else {
+            let answers =
+                matches!(answer.next, Next::Answer { .. } | Next::Reject { answer: Some(_), .. });
+            prop_assert!(!answers, "only hooks are answered: {:?}", answer.next);
+            continue;
+        };
         match &answer.next {
             Next::Answer { call, result, .. } => {
                 prop_assert_eq!(
@@ -639,9 +650,8 @@ fn paused(policy: &Policy) -> Policy {
 
 fn is_plain(snapshot: &Snapshot) -> bool {
     snapshot.signals.iter().all(|seen| {
-        let SignalKind::Hook(hook) = &seen.signal.kind;
         let now = seen.hook.as_ref().ok().and_then(|facts| facts.as_ref()?.metadata.as_deref());
-        now.is_none() && hook.metadata.is_none()
+        now.is_none() && seen.signal.hook().is_none_or(|hook| hook.metadata.is_none())
     })
 }
 

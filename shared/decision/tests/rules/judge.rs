@@ -225,7 +225,10 @@ fn a_pod_is_deleted_when_its_grace_just_fits_before_the_hard_deadline() {
         ("ten seconds after", from + secs(10), force(20)),
         ("one second before its end", from + secs(29), force(1)),
         ("at its end", from + secs(30), force(1)),
-        ("long after", hard + secs(60), force(1)),
+        ("one millisecond before the deadline", hard - millis(1), force(1)),
+        // The host lives on by luck: nothing is left to fit the grace into.
+        ("at the deadline", hard, force(30)),
+        ("long after", hard + secs(60), force(30)),
     ];
     for (name, now, expected) in rows {
         Stage { now, ..stage() }.check(name, pod("web-1"), &expected);

@@ -107,7 +107,7 @@ fn a_turn_reads_no_more_than_it_can_use() {
             "cordoned, a pod is left",
             "act",
             |snapshot| view_mut(snapshot).pods = Ok(vec![pod("web-1")]),
-            "groups peers pods budgets",
+            "groups pods budgets",
         ),
         (
             "only one that ends",

@@ -139,7 +139,7 @@ fn report_07_a_grace_of_three_hours_is_kept_alive_by_heartbeats() {
     let mut snapshot = with_pods(vec![ending]);
     crate::world::facts_mut(&mut snapshot).global = secs(172_800);
     let mut own = record(1);
-    own.because[0].hard = SENT + secs(172_800);
+    own.because[0].hard = Some(SENT + secs(172_800));
     *node_mut(&mut snapshot) = cordoned(node(), &own);
     let (mut beaten_at, mut beats) = (SENT, 0);
     while snapshot.now < after(10_000) {
@@ -182,6 +182,7 @@ fn report_09_a_launch_that_is_terminated_at_once_is_not_dropped() {
 fn report_10_the_longest_drain_ends_nothing_in_silence() {
     let mut snapshot = with_pods(vec![pod("web-1")]);
     snapshot.now = after(3_600);
+    crate::world::proven(&mut snapshot);
     view_mut(&mut snapshot).budgets = Ok(vec![crate::world::budget("web", 0)]);
     let decision = decided(&snapshot);
     assert!(!is_answered(&decision));

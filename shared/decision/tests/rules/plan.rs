@@ -80,8 +80,7 @@ fn an_action_is_answered_once_however_many_messages_speak_of_it() {
     let mut other = snapshot.signals[0].clone();
     other.message = "message-3".to_owned();
     snapshot.signals.extend([again, other]);
-    let decision::signal::SignalKind::Hook(hook) = &mut snapshot.signals[2].signal.kind;
-    hook.token = token(3);
+    crate::world::hook_of(&mut snapshot.signals[2]).token = token(3);
     // The second hook's part is on record as well.
     let mut because = record(1).because;
     because.extend(record(3).because);

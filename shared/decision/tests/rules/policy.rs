@@ -3,9 +3,11 @@
 use crate::world::{act, id, policy, secs};
 use decision::id::ClusterName;
 use decision::policy::{
-    AtLongestDrain, LaunchDeadline, Mode, Overrides, PausedHooks, Policy, ProtectedPods, SETTINGS,
-    SettingError, Span,
+    AtLongestDrain, LaunchDeadline, Mode, Overrides, PausedHooks, Policy, ProtectedPods, Reaction,
+    SETTINGS, SettingError, Span,
 };
+use decision::signal::{Cause, Maintenance, SpotAction, Urgency};
+use decision::snapshot::aws::InstanceState;
 use proptest::{prop_assert_eq, proptest};
 use std::time::Duration;
 
@@ -34,6 +36,26 @@ const SPANS: Row = Row {
         ("m", SPAN),
         ("5d", SPAN),
     ],
+};
+
+/// What an interruption may lead to.
+const REACTIONS: Row = Row {
+    variable: "",
+    good: &["ignore", "cordon", "drain", " drain "],
+    bad: &[
+        ("evict", "ignore or cordon or drain"),
+        ("Drain", "ignore or cordon or drain"),
+        ("cordon,drain", "ignore or cordon or drain"),
+    ],
+};
+
+const HOLD: &str = "a whole number with a unit: 90s, 5m or 2h (at most 11h)";
+
+/// Spans for which a message waits in its queue.
+const HOLDS: Row = Row {
+    variable: "",
+    good: &["0s", "90s", "5m", "11h", "39600s"],
+    bad: &[("39601s", HOLD), ("12h", HOLD), ("1d", HOLD), ("5", HOLD)],
 };
 
 const ARN: &str =
@@ -102,6 +124,18 @@ const ROWS: &[Row] = &[
         bad: &[("retain", "abandon or continue")],
     },
     Row { variable: "STARTUP_TAINTS", good: &["example.com/agent", "a,b"], bad: &[] },
+    Row { variable: "SPOT_WARNING", ..REACTIONS },
+    Row { variable: "REBALANCE", ..REACTIONS },
+    Row { variable: "REBALANCE_HOLD", ..HOLDS },
+    Row { variable: "CAPACITY_RESERVATION", ..REACTIONS },
+    Row { variable: "MAINTENANCE", ..REACTIONS },
+    Row { variable: "MAINTENANCE_LEAD", ..HOLDS },
+    Row { variable: "STATE_CHANGE", ..REACTIONS },
+    Row {
+        variable: "OUT_OF_SERVICE",
+        good: &["on", "off"],
+        bad: &[("true", "off or on"), ("On", "off or on")],
+    },
 ];
 
 #[track_caller]
@@ -166,6 +200,38 @@ fn the_defaults_are_what_the_table_says() {
     assert_eq!((policy.protected_pods, policy.implicit_hold), (ProtectedPods::Honour, secs(300)));
     assert_eq!((policy.registration_wait, policy.longest_launch), (secs(120), secs(900)));
     assert_eq!(policy.launch_deadline, LaunchDeadline::Abandon);
+    let drained = [policy.spot, policy.capacity, policy.maintenance, policy.state_change];
+    assert_eq!(drained, [Reaction::Drain; 4], "AWS takes these whatever we do");
+    assert_eq!((policy.rebalance, policy.rebalance_hold), (Reaction::Cordon, secs(3_600)));
+    assert_eq!(policy.maintenance_lead, secs(3_600));
+    assert!(!policy.out_of_service, "it deletes pods by force");
+}
+
+#[test]
+fn each_kind_of_interruption_has_its_own_reaction() {
+    let maintenance = Maintenance {
+        arn: "arn:aws:health:eu-central-1::event/EC2/x/y".to_owned(),
+        code: "AWS_EC2_INSTANCE_STOP_SCHEDULED".to_owned(),
+        urgency: Urgency::AtStart,
+        closed: false,
+    };
+    let rows = [
+        ("SPOT_WARNING", vec![Cause::Spot(SpotAction::Stop), Cause::Spot(SpotAction::Hibernate)]),
+        ("REBALANCE", vec![Cause::Rebalance]),
+        ("CAPACITY_RESERVATION", vec![Cause::CapacityReservation, Cause::CapacityBlock]),
+        ("MAINTENANCE", vec![Cause::Maintenance(maintenance)]),
+        ("STATE_CHANGE", vec![Cause::State(InstanceState::Stopping)]),
+    ];
+    for (variable, causes) in &rows {
+        let ignoring = policy(&[(variable, "ignore")]);
+        for (other, others) in &rows {
+            for cause in others {
+                let ignored = ignoring.reaction(cause) == Reaction::Ignore;
+                assert_eq!(ignored, variable == other, "{variable}=ignore and {cause}");
+            }
+        }
+        assert!(causes.iter().all(|cause| act().reaction(cause) != Reaction::Ignore), "{variable}");
+    }
 }
 
 #[test]
@@ -215,7 +281,9 @@ fn check_override(name: &str, metadata: Option<&str>, meant: &Meant<'_>) {
 
 const KEYS: &str = "one of mode, cluster, target_groups, withdraw_floor, withdraw_hold, settle_application, \
                     settle_network, longest_drain, at_longest_drain, protected_pods, implicit_hold, \
-                    registration_wait, longest_launch, launch_deadline, startup_taints";
+                    registration_wait, longest_launch, launch_deadline, startup_taints, spot_warning, \
+                    rebalance, rebalance_hold, capacity_reservation, maintenance, \
+                    maintenance_lead, state_change, out_of_service";
 
 #[test]
 fn a_hooks_metadata_overrides_what_it_names() {

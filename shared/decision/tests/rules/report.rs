@@ -2,11 +2,14 @@
 
 use crate::world::{
     GLOBAL, SENT, absent, act, after, budget, cordoned, daemon, deleted, departing, ec2, facts_mut,
-    healthy, key, labels, node, node_mut, peer, pod, policy, record, secs, service, sibling,
-    signalled_in, signalled_out, target, token, uid, unreachable, view_mut, web, withdrawn,
+    healthy, key, labels, node, node_mut, peer, pod, policy, proven, record, secs, service,
+    sibling, signalled_in, signalled_out, target, token, uid, unreachable, view_mut, web,
+    withdrawn,
 };
+use decision::annotation::DEPARTURE;
 use decision::decide::decide;
 use decision::policy::Policy;
+use decision::report::Watch;
 use decision::snapshot::aws::{Instance, TargetState};
 use decision::snapshot::cluster::{Budget, Pod, Sibling, TrafficPolicy};
 use decision::snapshot::{Attempts, HookState, Snapshot};
@@ -123,6 +126,9 @@ fn held_by_the_implicit_budget() {
         Sibling { ready: false, ..sibling("checkout-9zt5k", 2) },
     ]);
     facts_mut(&mut snapshot).global = secs(3_600);
+    let mut own = record(1);
+    own.because[0].hard = Some(after(3_600));
+    node_mut(&mut snapshot).annotations.insert(DEPARTURE.to_owned(), own.text());
     insta::assert_snapshot!(page(&snapshot, &act()));
 }
 
@@ -156,6 +162,7 @@ fn volumes_that_detach() {
 fn overdue() {
     let mut snapshot = blocked();
     snapshot.now = SENT + GLOBAL - secs(5);
+    proven(&mut snapshot);
     insta::assert_snapshot!(page(&snapshot, &act()));
 }
 
@@ -185,6 +192,7 @@ fn an_arrival_that_waits() {
 #[test]
 fn what_is_wrong_with_the_hook_and_the_pods() {
     let mut snapshot = departing();
+    snapshot.now = after(50);
     facts_mut(&mut snapshot).heartbeat = secs(60);
     facts_mut(&mut snapshot).metadata = Some(r#"{"ebbtide":{"longest_drain":"1d"}}"#.to_owned());
     let view = view_mut(&mut snapshot);
@@ -203,16 +211,26 @@ fn a_page_fits_its_most_important_half_into_an_event() {
 }
 
 #[test]
-fn a_departure_is_watched_only_while_all_that_is_left_has_to_end() {
+fn what_is_watched_is_what_the_departure_waits_for() {
     let ending = || Pod { deletion: deleted(after(80)), ..pod("web-1") };
+    let (pods, web, api) = (Watch::Pods(node().name), budget("web", 0), budget("api", 1));
+    let closed = || vec![Watch::Budget(web.key.clone())];
+    let budgets = || vec![web.clone(), api.clone()];
     let rows = [
-        ("one ends", vec![ending()], true),
-        ("one ends, one is evicted", vec![ending(), pod("api-1")], false),
-        ("none is left", Vec::new(), false),
+        ("one ends", vec![ending()], Vec::new(), vec![pods]),
+        ("one ends, one is evicted", vec![ending(), pod("api-1")], budgets(), Vec::new()),
+        ("none is left", Vec::new(), budgets(), Vec::new()),
+        ("a budget allows none", vec![pod("web-1")], budgets(), closed()),
+        ("the same for two", vec![pod("web-1"), pod("web-2")], budgets(), closed()),
+        ("and one ends", vec![ending(), pod("web-2")], budgets(), closed()),
+        ("and one is evicted", vec![pod("api-1"), pod("web-1")], budgets(), closed()),
+        ("this turn uses it up", vec![pod("api-1"), pod("api-2")], budgets(), Vec::new()),
     ];
-    for (name, pods, watched) in rows {
+    for (name, pods, budgets, watched) in rows {
         let mut snapshot = departing();
-        view_mut(&mut snapshot).pods = Ok(pods);
-        assert_eq!(decide(&snapshot, &act()).report.watches().is_some(), watched, "{name}");
+        let view = view_mut(&mut snapshot);
+        (view.pods, view.budgets) = (Ok(pods), Ok(budgets));
+        let watches = decide(&snapshot, &act()).report.watches();
+        assert_eq!(watches.into_iter().collect::<Vec<_>>(), watched, "{name}");
     }
 }

@@ -28,7 +28,16 @@ fn departing(numbers: impl IntoIterator<Item = usize>) -> BTreeMap<InstanceId, D
 
 /// The order as instance `me` sees it at `now`, without a hard deadline.
 fn order<'a>(me: &'a InstanceId, now: Timestamp, records: Records<'a>) -> Order<'a> {
-    Order { now, me, since: SENT, begun: SENT, hard: None, records }
+    Order {
+        now,
+        me,
+        since: SENT,
+        begun: SENT,
+        hard: None,
+        records,
+        after_hook: true,
+        reserves: BTreeMap::new(),
+    }
 }
 
 fn stand(
@@ -108,7 +117,7 @@ fn targets_that_do_not_leave_make_room_for_those_that_do() {
 #[test]
 fn the_most_urgent_leaves_first_and_then_the_smaller_id() {
     let urgent = |number: usize, hard: u64| Departure {
-        because: vec![Contributor { hard: after(hard), ..record(number).because.remove(0) }],
+        because: vec![Contributor { hard: Some(after(hard)), ..record(number).because.remove(0) }],
         ..record(number)
     };
     let group = web(healthy(1..=4));

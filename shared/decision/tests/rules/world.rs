@@ -13,7 +13,7 @@ use decision::snapshot::cluster::{
     Budget, ClusterView, Deletion, Endpoint, Node, NodeLookup, NodeView, Owner, Peer, Phase, Pod,
     Selector, Service, Sibling, Taint, TrafficPolicy,
 };
-use decision::snapshot::{HookState, Memory, Seen, Snapshot};
+use decision::snapshot::{HookState, Memory, Seen, Snapshot, Unread};
 use decision::step::{NodePatch, Step, TargetId};
 use decision::time::Timestamp;
 use std::collections::BTreeMap;
@@ -108,13 +108,7 @@ pub(crate) fn hook_signal(transition: Transition, route: HookRoute) -> HookSigna
 
 pub(crate) fn seen(transition: Transition, route: HookRoute) -> Seen {
     let signal = hook_signal(transition, route);
-    let hook = Hook {
-        name: signal.hook.clone(),
-        transition,
-        heartbeat: HEARTBEAT,
-        global: GLOBAL,
-        metadata: None,
-    };
+    let hook = facts(&signal);
     Seen {
         message: "message-1".to_owned(),
         signal: Signal {
@@ -130,10 +124,35 @@ pub(crate) fn seen(transition: Transition, route: HookRoute) -> Seen {
     }
 }
 
+/// The facts of a signal's hook, as the group lists them.
+fn facts(signal: &HookSignal) -> Hook {
+    Hook {
+        name: signal.hook.clone(),
+        transition: signal.transition,
+        heartbeat: HEARTBEAT,
+        global: GLOBAL,
+        metadata: None,
+    }
+}
+
+/// The terminate hook that the group of most tests has.
+pub(crate) fn terminate_hook() -> Hook {
+    facts(&hook_signal(Transition::Terminating, HookRoute::Normal))
+}
+
+/// The hook's part of a signal.
+#[track_caller]
+pub(crate) fn hook_of(seen: &mut Seen) -> &mut HookSignal {
+    match &mut seen.signal.kind {
+        SignalKind::Hook(hook) => hook,
+        SignalKind::Interruption(other) => panic!("the test wants a hook: {other:?}"),
+    }
+}
+
 /// The hook's part of the first signal.
+#[track_caller]
 pub(crate) fn hook_mut(snapshot: &mut Snapshot) -> &mut HookSignal {
-    let SignalKind::Hook(hook) = &mut snapshot.signals[0].signal.kind;
-    hook
+    hook_of(&mut snapshot.signals[0])
 }
 
 /// The facts of the first signal's hook.
@@ -164,7 +183,9 @@ pub(crate) fn signalled(transition: Transition, route: HookRoute) -> Snapshot {
                 state: state_of(transition, route),
             })),
             group: Ok(Some(asg())),
+            hooks: Ok(vec![terminate_hook()]),
             instance: Ok(Some(ec2())),
+            is_scheduled: Err(Unread::because("not asked")),
             target_groups: Ok(Vec::new()),
         },
         cluster: reached(view(node())),
@@ -205,7 +226,10 @@ pub(crate) fn ec2() -> Instance {
         id: instance(1),
         state: InstanceState::Running,
         private_dns: Some("ip-10-0-3-1.ec2.internal".to_owned()),
-        tags: labels(&[("kubernetes.io/cluster/prod", "owned")]),
+        tags: labels(&[
+            ("aws:autoscaling:groupName", "workers"),
+            ("kubernetes.io/cluster/prod", "owned"),
+        ]),
         launched_at: Some(SENT - secs(86_400)),
     }
 }
@@ -288,10 +312,11 @@ pub(crate) fn record(number: usize) -> Departure {
         cordoned: true,
         tainted: true,
         labelled: false,
+        out_of_service: false,
         because: vec![Contributor {
-            hook: id("ebbtide-terminate"),
+            by: "ebbtide-terminate".to_owned(),
             token: token(number).fingerprint(),
-            hard: SENT + GLOBAL,
+            hard: Some(SENT + GLOBAL),
         }],
         withdrawn: Vec::new(),
         rest: serde_json::Map::new(),
@@ -407,6 +432,7 @@ pub(crate) fn budget(app: &str, allowed: i32) -> Budget {
         allowed,
         healthy: 3 + allowed,
         desired: 3,
+        expected: 3 + allowed.max(0),
         unhealthy_always: false,
     }
 }

@@ -1,6 +1,7 @@
 //! AWS's half of the reads: once for the batch, cached where it may be a little old.
 
-use super::{Groups, Hooks, Round};
+use super::{Groups, Hooks, Round, Shared};
+use crate::caught::caught;
 use crate::limiter::Bucket;
 use crate::retry::{self, Classed as _, Failure};
 use cloud::CloudError;
@@ -15,7 +16,6 @@ use decision::time::Timestamp;
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
-use tokio::sync::Mutex;
 
 /// One read through the retry loop and its bucket, with its failure as it was.
 async fn tried<T>(
@@ -93,8 +93,7 @@ pub(super) async fn memberships(round: Round<'_>, snapshots: &mut [Snapshot]) {
             snapshot.aws.membership = Ok(Some(known));
         }
         // What waits no more is looked at again each time: it may be ahead of what AWS shows.
-        let waits = looks::wants_instance(snapshot, &app.policy);
-        if !waits && looks::wants_membership(snapshot, &app.policy) {
+        if !round.wants_instance(snapshot) && round.wants_membership(snapshot) {
             asked.push(snapshot.instance.clone());
         }
     }
@@ -115,12 +114,56 @@ pub(super) async fn memberships(round: Round<'_>, snapshots: &mut [Snapshot]) {
     }
 }
 
+/// One DescribeInstances for all that are interrupted: whose they are, and whether what was said is true. Nothing else is
+/// asked about an instance that is not ours.
+pub(super) async fn interrupted(round: Round<'_>, snapshots: &mut [Snapshot]) {
+    let app = round.app;
+    let is_interrupted =
+        |snapshot: &Snapshot| snapshot.signals.iter().any(|seen| seen.signal.hook().is_none());
+    let mut asked = Vec::new();
+    for snapshot in snapshots.iter_mut().filter(|snapshot| is_interrupted(snapshot)) {
+        // A signal that is new may be about a life that began since.
+        let is_new = snapshot.signals.iter().any(|seen| seen.receives <= 1);
+        let known = app.kept.instances.get(&snapshot.instance, round.now);
+        match known.filter(|_| !is_new || app.kept.memory.get(&snapshot.instance, round.now).is_some()) {
+            Some(known) => snapshot.aws.instance = Ok(Some(known)),
+            None => asked.push(snapshot.instance.clone()),
+        }
+    }
+    describe(round, snapshots, &asked).await;
+}
+
+/// One DescribeInstanceStatus for all for which something was announced that is due.
+pub(super) async fn schedules(round: Round<'_>, snapshots: &mut [Snapshot]) {
+    let app = round.app;
+    let wanted = |snapshot: &&mut Snapshot| {
+        caught(|| looks::wants_schedule(snapshot, &app.policy)).unwrap_or(false)
+    };
+    let mut wanting: Vec<&mut Snapshot> = snapshots.iter_mut().filter(wanted).collect();
+    let asked: Vec<InstanceId> =
+        wanting.iter().map(|snapshot| snapshot.instance.clone()).collect();
+    if asked.is_empty() {
+        return;
+    }
+    let call = || cloud::ec2::scheduled(&app.aws.ec2, &asked);
+    let answer = read(round, &app.limits.ec2_reads, call).await;
+    for snapshot in &mut wanting {
+        snapshot.aws.is_scheduled = match &answer {
+            Ok(scheduled) => Ok(scheduled.contains(&snapshot.instance)),
+            Err(unread) => Err(unread.clone()),
+        };
+    }
+}
+
 /// One DescribeInstances for all that are ours and wait.
 pub(super) async fn instances(round: Round<'_>, snapshots: &mut [Snapshot]) {
     let app = round.app;
     let mut asked = Vec::new();
     for snapshot in snapshots.iter_mut() {
-        if !looks::wants_instance(snapshot, &app.policy) {
+        if !round.wants_instance(snapshot) {
+            continue;
+        }
+        if snapshot.aws.instance.is_ok() {
             continue;
         }
         match app.kept.instances.get(&snapshot.instance, round.now) {
@@ -128,10 +171,15 @@ pub(super) async fn instances(round: Round<'_>, snapshots: &mut [Snapshot]) {
             None => asked.push(snapshot.instance.clone()),
         }
     }
+    describe(round, snapshots, &asked).await;
+}
+
+async fn describe(round: Round<'_>, snapshots: &mut [Snapshot], asked: &[InstanceId]) {
+    let app = round.app;
     if asked.is_empty() {
         return;
     }
-    let call = || cloud::ec2::instances(&app.aws.ec2, &asked);
+    let call = || cloud::ec2::instances(&app.aws.ec2, asked);
     let answer = read(round, &app.limits.ec2_reads, call).await;
     for snapshot in snapshots.iter_mut().filter(|snapshot| asked.contains(&snapshot.instance)) {
         snapshot.aws.instance = match &answer {
@@ -153,18 +201,15 @@ const DRAINING_KEPT: Duration = Duration::from_secs(15);
 /// registers again is noticed too late.
 const OUT_KEPT: Duration = Duration::from_secs(30);
 
-type Health = Read<(Timestamp, Vec<Target>)>;
-
-/// The health of each group, read once for the batch: who comes second waits for the first.
-#[derive(Debug, Default)]
-pub(super) struct HealthOnce(Mutex<BTreeMap<TargetGroupArn, Health>>);
+/// A group's targets, and when they were read.
+pub(super) type Health = Read<(Timestamp, Vec<Target>)>;
 
 /// The target groups with their health.
 pub(super) async fn target_groups(
     round: Round<'_>,
     wanted: &BTreeMap<TargetGroupArn, RegistrationOwner>,
     me: &InstanceId,
-    once: &HealthOnce,
+    shared: &Shared,
 ) -> Read<Vec<TargetGroup>> {
     let facts = facts(round, wanted.keys()).await?;
     // What was never read may wait for the rate limit, so it comes first; then what was read longest ago, as far as there
@@ -175,7 +220,7 @@ pub(super) async fn target_groups(
     for (arn, owner) in wanted {
         // A group that was deleted has no targets to take out.
         let Some((facts, delay)) = facts.get(arn) else { continue };
-        let health = health(round, arn, me, once).await;
+        let health = health(round, arn, me, shared).await;
         if health.is_err() && !round.app.limits.elbv2_reads.is_empty() {
             // It did not fail for want of a token. Perhaps it was deleted meanwhile: the next turn describes it anew.
             round.app.kept.facts.forget(arn);
@@ -198,13 +243,9 @@ async fn health(
     round: Round<'_>,
     arn: &TargetGroupArn,
     me: &InstanceId,
-    once: &HealthOnce,
+    shared: &Shared,
 ) -> Health {
     let app = round.app;
-    let mut read_already = once.0.lock().await;
-    if let Some(health) = read_already.get(arn) {
-        return health.clone();
-    }
     let kept = app.kept.health.get(arn, round.now);
     if let Some((read_at, targets)) = kept {
         // An old health is better than none, and than a wait that would make all the others old. Nothing leaves on its
@@ -214,6 +255,12 @@ async fn health(
             return Ok((read_at, targets));
         }
     }
+    // Once for the batch: who comes second waits for the first.
+    shared.health.get(arn, async || read_health(round, arn).await).await
+}
+
+async fn read_health(round: Round<'_>, arn: &TargetGroupArn) -> Health {
+    let app = round.app;
     // From the call itself on, so that a wait for the rate limit makes no answer old; a second try counts anew.
     let call = async || {
         let read_at = app.clock.now();
@@ -224,7 +271,6 @@ async fn health(
     if let Ok(health) = &health {
         app.kept.health.put(arn.clone(), health.clone(), round.now);
     }
-    read_already.insert(arn.clone(), health.clone());
     health
 }
 

@@ -1,11 +1,14 @@
 //! The cluster's half of the reads: the node first, then only what this turn can use.
 
 use super::Round;
+use crate::once::Once;
 use crate::retry::{self, Classed as _, Failure};
 use cluster::ClusterError;
 use decision::id::{ClusterName, InstanceId, NodeName};
 use decision::looks::{self, ClusterLook};
-use decision::snapshot::cluster::{ClusterView, Node, NodeLookup, NodeView, Peer, Pod, Service};
+use decision::snapshot::cluster::{
+    Budget, ClusterView, Node, NodeLookup, NodeView, Peer, Pod, Service,
+};
 use decision::snapshot::{Read, Snapshot, Unread};
 
 type Tried<T> = Result<T, Failure<ClusterError>>;
@@ -112,49 +115,99 @@ fn begin(node: Node) -> NodeLookup {
     }))
 }
 
+/// What several instances of one cluster want read once.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    peers: Once<ClusterName, Read<Vec<Peer>>>,
+    budgets: Once<ClusterName, Read<Vec<Budget>>>,
+    services: Once<ClusterName, Read<Vec<Service>>>,
+}
+
 /// The rest of what this turn can use, round by round.
-pub(super) async fn rest(round: Round<'_>, snapshot: &mut Snapshot) {
+pub(super) async fn rest(round: Round<'_>, snapshot: &mut Snapshot, shared: &super::Shared) {
     let ClusterView::Reached { cluster, node: NodeLookup::Found(view) } = &snapshot.cluster else {
         return;
     };
     let (cluster, mut view) = (cluster.clone(), view.clone());
     let Ok(Some(client)) = round.app.client(&cluster, round.until).await else { return };
     let policy = &round.app.policy;
-    let listed = looks::peers(snapshot, &view, policy);
-    if listed {
-        view.peers = departing(round, &cluster, &client).await;
+    let asks = Asks { round, cluster: &cluster, client: &client, shared: &shared.cluster };
+    if looks::peers(snapshot, &view, policy) {
+        view.peers = asks.peers().await;
     }
     if looks::pods(snapshot, &view, policy) {
         view.pods =
             plain(read(round, &cluster, || cluster::pods_on(&client, &view.node.name)).await);
     }
     if looks::budgets(snapshot, &view, policy) {
-        let pods = view.pods.clone().unwrap_or_default();
-        let peers = async {
-            if listed { view.peers.clone() } else { departing(round, &cluster, &client).await }
-        };
-        let (peers, budgets, services, siblings) = futures_util::join!(
-            peers,
-            read(round, &cluster, || cluster::budgets(&client)),
-            services(round, &cluster, &client, &pods),
-            read(round, &cluster, || cluster::siblings(&client, &pods)),
-        );
-        (view.peers, view.services) = (peers, services);
-        (view.budgets, view.siblings) = (plain(budgets), plain(siblings));
+        let (budgets, services) = futures_util::join!(asks.budgets(), asks.services());
+        (view.budgets, view.services) = (budgets, services);
+        asks.family(snapshot, &mut view).await;
     }
     if looks::volumes(snapshot, &view, policy) {
         view.volumes =
             plain(read(round, &cluster, || cluster::volumes_on(&client, &view.node.name)).await);
     }
+    snapshot.memory.crowd = round.app.kept.peers.last(&cluster).map_or(0, |peers| peers.len());
     snapshot.cluster = ClusterView::Reached { cluster, node: NodeLookup::Found(view) };
 }
 
-async fn departing(
-    round: Round<'_>,
-    cluster: &ClusterName,
-    client: &kube::Client,
-) -> Read<Vec<Peer>> {
-    plain(read(round, cluster, || cluster::departing(client)).await)
+/// Reads from one cluster that a batch makes once.
+#[derive(Clone, Copy)]
+struct Asks<'a> {
+    round: Round<'a>,
+    cluster: &'a ClusterName,
+    client: &'a kube::Client,
+    shared: &'a Shared,
+}
+
+impl Asks<'_> {
+    /// The departing nodes. A list is used for as long as a health is.
+    async fn peers(self) -> Read<Vec<Peer>> {
+        let Self { round, cluster, client, shared } = self;
+        if let Some(peers) = round.app.kept.peers.get(cluster, round.now) {
+            return Ok(peers.to_vec());
+        }
+        let list = async || {
+            let peers = plain(read(round, cluster, || cluster::departing(client)).await);
+            if let Ok(peers) = &peers {
+                round.app.kept.peers.put(cluster.clone(), peers.clone().into(), round.now);
+            }
+            peers
+        };
+        shared.peers.get(cluster, list).await
+    }
+
+    async fn budgets(self) -> Read<Vec<Budget>> {
+        let Self { round, cluster, client, shared } = self;
+        let list = async || plain(read(round, cluster, || cluster::budgets(client)).await);
+        shared.budgets.get(cluster, list).await
+    }
+
+    /// All Services, without their endpoints.
+    async fn services(self) -> Read<Vec<Service>> {
+        let Self { round, cluster, client, shared } = self;
+        let list = async || all_services(round, cluster, client).await;
+        shared.services.get(cluster, list).await
+    }
+
+    /// What only the implicit budget and the report of a blocked drain look at: other pods of the same owners, the
+    /// endpoints of their Services, the order of the departing nodes.
+    async fn family(self, snapshot: &Snapshot, view: &mut NodeView) {
+        let Self { round, cluster, client, .. } = self;
+        let pods = looks::family(snapshot, view, &round.app.policy);
+        if pods.is_empty() {
+            view.siblings = Ok(Vec::new());
+            return;
+        }
+        let services = view.services.clone();
+        let (peers, services, siblings) = futures_util::join!(
+            self.peers(),
+            endpoints(round, (cluster, client), services, &pods),
+            read(round, cluster, || cluster::siblings(client, &pods)),
+        );
+        (view.peers, view.services, view.siblings) = (peers, services, plain(siblings));
+    }
 }
 
 fn plain<T>(read: Tried<T>) -> Read<T> {
@@ -183,25 +236,25 @@ pub(super) async fn services_ahead(round: Round<'_>, snapshot: &Snapshot) {
     }
 }
 
-/// The Services that select one of these pods, with their endpoints as of now.
-async fn services(
+/// The Services, those that select one of these pods with their endpoints as of now.
+async fn endpoints(
     round: Round<'_>,
-    cluster: &ClusterName,
-    client: &kube::Client,
+    (cluster, client): (&ClusterName, &kube::Client),
+    services: Read<Vec<Service>>,
     pods: &[Pod],
 ) -> Result<Vec<Service>, Unread> {
-    let services = all_services(round, cluster, client).await?;
-    let mut ours: Vec<Service> = services
-        .into_iter()
-        .filter(|service| pods.iter().any(|pod| decision::matching::serves(service, pod)))
-        .collect();
+    let mut services = services?;
+    let serves = |service: &&mut Service| {
+        pods.iter().any(|pod| decision::matching::serves(service, pod))
+    };
+    let mut ours: Vec<&mut Service> = services.iter_mut().filter(serves).collect();
     if ours.is_empty() {
-        return Ok(ours);
+        return Ok(services);
     }
     let names: Vec<_> = ours.iter().map(|service| service.key.clone()).collect();
-    let mut endpoints = plain(read(round, cluster, || cluster::endpoints(client, &names)).await)?;
+    let mut found = plain(read(round, cluster, || cluster::endpoints(client, &names)).await)?;
     for service in &mut ours {
-        service.ready = endpoints.remove(&service.key).unwrap_or_default();
+        service.ready = found.remove(&service.key).unwrap_or_default();
     }
-    Ok(ours)
+    Ok(services)
 }

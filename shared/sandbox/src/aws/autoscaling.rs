@@ -11,13 +11,14 @@
 pub mod api;
 mod hook;
 mod lifecycle;
+mod rebalance;
 mod state;
 
 pub use state::{LifecycleState, Way};
 
-use super::ec2::Ec2;
+use super::ec2::{Ec2, Purchase};
 use crate::world::{Millis, World};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 /// The transition that a hook holds.
@@ -137,6 +138,12 @@ pub struct AsgSpec {
     pub retention: Retention,
     /// The zones of its launches; none means that of the instance that is replaced.
     pub zones: Vec<String>,
+    /// How it buys its instances.
+    pub purchase: Purchase,
+    /// CapacityRebalance: a Spot warning or a rebalance recommendation makes it replace the instance.
+    pub capacity_rebalance: bool,
+    /// Whether its health checks and replacements are suspended, so that an instance may stop and start again.
+    pub suspended: bool,
 }
 
 /// An instance of a group.
@@ -165,6 +172,8 @@ pub struct Group {
     pub created_at: Millis,
     /// Instances by id.
     pub members: BTreeMap<String, Member>,
+    /// Instances in service that are being replaced before they go.
+    doomed: BTreeSet<String>,
     /// Launches that are planned and not yet begun.
     launches: usize,
     /// Launches abandoned in a row, which slows further launches down.
@@ -289,6 +298,8 @@ pub struct Autoscaling {
     group_of: BTreeMap<String, String>,
     /// Indices of the actions that still wait, by token.
     waiting: BTreeMap<String, usize>,
+    /// The same by instance, in the order of their tokens.
+    waiting_of: BTreeMap<String, BTreeMap<String, usize>>,
 }
 
 /// What a group does next.
@@ -345,6 +356,7 @@ impl Autoscaling {
             arn,
             created_at: world.now,
             members: BTreeMap::new(),
+            doomed: BTreeSet::new(),
             launches: 0,
             abandoned: 0,
         };
@@ -377,10 +389,29 @@ impl Autoscaling {
 
     /// The actions that still wait for an answer, about this instance.
     pub fn waiting<'a>(&'a self, instance: &'a str) -> impl Iterator<Item = &'a Action> {
-        self.waiting
-            .values()
-            .filter_map(|index| self.actions.get(*index))
-            .filter(move |action| action.instance == instance)
+        let indices = self.waiting_of.get(instance).into_iter().flat_map(BTreeMap::values);
+        indices.filter_map(|index| self.actions.get(*index))
+    }
+
+    /// Says that an action waits.
+    fn await_answer(&mut self, index: usize) {
+        let Some(action) = self.actions.get(index) else { return };
+        self.waiting.insert(action.token.clone(), index);
+        let of = self.waiting_of.entry(action.instance.clone()).or_default();
+        of.insert(action.token.clone(), index);
+    }
+
+    /// Says that an action waits no more.
+    fn await_no_more(&mut self, token: &str) -> Option<usize> {
+        let index = self.waiting.remove(token)?;
+        let instance = &self.actions.get(index)?.instance;
+        if let Some(of) = self.waiting_of.get_mut(instance) {
+            of.remove(token);
+            if of.is_empty() {
+                self.waiting_of.remove(instance);
+            }
+        }
+        Some(index)
     }
 
     fn member_mut(&mut self, instance: &str) -> Option<&mut Member> {
@@ -400,10 +431,11 @@ impl Autoscaling {
         let member = Member { zone: zone.to_owned(), state, healthy: true, way, cycle: 0 };
         known.members.insert(id.to_owned(), member);
         autoscaling.group_of.insert(id.to_owned(), group.to_owned());
-        let mut tags = known.spec.tags.clone();
+        let (mut tags, purchase) = (known.spec.tags.clone(), known.spec.purchase);
         tags.insert("aws:autoscaling:groupName".to_owned(), group.to_owned());
         if let Some(instance) = world.aws.ec2.instances.get_mut(id) {
             instance.tags = tags;
+            instance.purchase = purchase;
         }
     }
 }

@@ -48,8 +48,12 @@ pub struct Budgets {
     pub autoscaling: Bucket,
     /// EKS DescribeCluster; generous.
     pub eks: Bucket,
+    /// EventBridge PutEvents: 600/s in the smaller Regions.
+    pub events: Bucket,
     /// Calls that were throttled, by the service's name in IAM.
     pub throttled: BTreeMap<&'static str, u32>,
+    /// The same by action: `elasticloadbalancing:DeregisterTargets`.
+    pub throttled_actions: BTreeMap<String, u32>,
     /// Actions that are denied, as in IAM: `autoscaling:CompleteLifecycleAction`.
     pub denied: BTreeSet<String>,
 }
@@ -63,7 +67,9 @@ impl Default for Budgets {
             ec2: Bucket::new(100, 20),
             autoscaling: Bucket::new(200, 50),
             eks: Bucket::new(50, 10),
+            events: Bucket::new(600, 600),
             throttled: BTreeMap::new(),
+            throttled_actions: BTreeMap::new(),
             denied: BTreeSet::new(),
         }
     }
@@ -89,6 +95,7 @@ impl Budgets {
             Service::Ec2 => &mut [&mut self.ec2],
             Service::Autoscaling => &mut [&mut self.autoscaling],
             Service::Eks => &mut [&mut self.eks],
+            Service::Events => &mut [&mut self.events],
             // Standard queues take practically any number of calls.
             Service::Sqs => &mut [],
         };
@@ -97,6 +104,7 @@ impl Budgets {
         }
         if buckets.iter().any(|bucket| bucket.level < 1_000) {
             *self.throttled.entry(service.name()).or_default() += 1;
+            *self.throttled_actions.entry(name).or_default() += 1;
             return Err(throttled(service));
         }
         for bucket in buckets.iter_mut() {
@@ -110,7 +118,7 @@ fn throttled(service: Service) -> Refusal {
     match service {
         Service::Ec2 => Refusal::new(503, "RequestLimitExceeded", "Request limit exceeded."),
         Service::Autoscaling => Refusal::new(400, "Throttling", "Rate exceeded"),
-        Service::Elb | Service::Eks | Service::Sqs => {
+        Service::Elb | Service::Eks | Service::Events | Service::Sqs => {
             Refusal::new(400, "ThrottlingException", "Rate exceeded")
         }
     }
@@ -127,7 +135,7 @@ fn denied(service: Service, name: &str, account: &str) -> Refusal {
             "UnauthorizedOperation",
             format!("You are not authorized to perform this operation. {message}"),
         ),
-        Service::Eks => Refusal::new(403, "AccessDeniedException", message),
+        Service::Eks | Service::Events => Refusal::new(403, "AccessDeniedException", message),
         Service::Autoscaling | Service::Elb | Service::Sqs => {
             Refusal::new(403, "AccessDenied", message)
         }

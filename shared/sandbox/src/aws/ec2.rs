@@ -8,6 +8,9 @@
 //! A host dies a moment after its instance was told to go, long before EC2 says `terminated`.
 
 pub mod api;
+mod interruption;
+
+pub use interruption::{Ended, SpotAction};
 
 use super::AwsEvent;
 use super::autoscaling::Autoscaling;
@@ -62,12 +65,35 @@ impl State {
 }
 
 /// How an instance was bought.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Purchase {
     /// For as long as it is wanted.
+    #[default]
     OnDemand,
     /// For as long as nobody else wants it.
     Spot,
+}
+
+/// Something that is announced for an instance, as DescribeInstanceStatus shows it.
+#[derive(Clone, Debug)]
+pub struct Scheduled {
+    /// `instance-event-…`
+    pub id: String,
+    /// `instance-reboot`, `system-reboot`, `system-maintenance`, `instance-retirement`, `instance-stop`.
+    pub code: &'static str,
+    /// Its sentence; begins with `[Completed]` or `[Canceled]` when it is over.
+    pub description: String,
+    /// When it begins.
+    pub not_before: Millis,
+    /// When it is over at the latest, where EC2 says so.
+    pub not_after: Option<Millis>,
+}
+
+impl Scheduled {
+    /// Whether it is done, or was called off.
+    pub fn is_over(&self) -> bool {
+        self.description.starts_with('[')
+    }
 }
 
 /// An instance.
@@ -97,10 +123,14 @@ pub struct Instance {
     pub reason: &'static str,
     /// The capacity reservation that it runs in.
     pub capacity_reservation: Option<String>,
-    /// Events that are announced for it: (code, notBefore).
-    pub scheduled: Vec<(String, Millis)>,
+    /// Events that are (or were) announced for it.
+    pub scheduled: Vec<Scheduled>,
     /// When EC2 will take it back, once it has said so.
     pub reclaimed_at: Option<Millis>,
+    /// What Spot does when it takes it back.
+    pub spot_action: SpotAction,
+    /// When EC2 said `terminated`: it is shown for another hour.
+    pub terminated_at: Option<Millis>,
     /// Whether EC2's own status checks fail although it runs.
     pub impaired: bool,
 }
@@ -112,6 +142,8 @@ pub struct Timing {
     pub pending_ms: RangeInclusive<Millis>,
     /// From the end of an instance to the death of its host.
     pub dying_ms: RangeInclusive<Millis>,
+    /// The same when somebody stops or terminates a running instance by hand: its system shuts down first.
+    pub shutdown_ms: RangeInclusive<Millis>,
     /// From the death of a host to `terminated` or `stopped`.
     pub ending_ms: RangeInclusive<Millis>,
     /// How long a host is away while it reboots.
@@ -123,6 +155,7 @@ impl Default for Timing {
         Self {
             pending_ms: 8_000..=20_000,
             dying_ms: 0..=2_000,
+            shutdown_ms: 3_000..=12_000,
             ending_ms: 20_000..=60_000,
             reboot_ms: 20_000..=40_000,
         }
@@ -163,13 +196,8 @@ pub enum Step {
         /// The boot that ended.
         boot: u32,
     },
-    /// EC2 takes a Spot instance back.
-    Reclaimed {
-        /// The instance.
-        instance: String,
-        /// The boot that the notice was for.
-        boot: u32,
-    },
+    /// EC2 does what it announced.
+    Due(interruption::Due),
 }
 
 impl Ec2 {
@@ -206,13 +234,15 @@ impl Ec2 {
             Some(State::Pending | State::Running | State::Stopping | State::Stopped) => {}
             Some(State::ShuttingDown | State::Terminated) | None => return,
         }
-        Self::end(world, id, State::ShuttingDown, reason);
+        let dying = world.aws.ec2.timing.dying_ms.clone();
+        Self::end(world, id, (State::ShuttingDown, dying), reason);
     }
 
     /// Stops an instance.
     pub fn stop(world: &mut World, id: &str, reason: &'static str) {
         if let Some(State::Pending | State::Running) = world.aws.ec2.state(id) {
-            Self::end(world, id, State::Stopping, reason);
+            let dying = world.aws.ec2.timing.dying_ms.clone();
+            Self::end(world, id, (State::Stopping, dying), reason);
         }
     }
 
@@ -252,22 +282,13 @@ impl Ec2 {
         Autoscaling::host_lost(world, id);
     }
 
-    /// Warns of a Spot interruption (best effort), and takes the instance back `lead_ms` later.
-    pub fn interrupt(world: &mut World, id: &str, lead_ms: Millis) {
-        let at = world.now + lead_ms;
-        let Some(instance) = world.aws.ec2.instances.get_mut(id) else { return };
-        instance.purchase = Purchase::Spot;
-        instance.reclaimed_at = Some(at);
-        let step = Step::Reclaimed { instance: id.to_owned(), boot: instance.boot };
-        EventBridge::spot_warning(world, id);
-        world.plan(at, Event::Aws(AwsEvent::Ec2(step)));
-    }
-
     pub(crate) fn happen(world: &mut World, step: &Step) {
-        let (Step::Running { instance, boot }
-        | Step::HostDies { instance, boot }
-        | Step::Ended { instance, boot }
-        | Step::Reclaimed { instance, boot }) = step;
+        let (instance, boot) = match step {
+            Step::Running { instance, boot }
+            | Step::HostDies { instance, boot }
+            | Step::Ended { instance, boot } => (instance, boot),
+            Step::Due(due) => return due.happen(world),
+        };
         let Some(known) = world.aws.ec2.instances.get(instance) else { return };
         if known.boot != *boot {
             return;
@@ -287,9 +308,6 @@ impl Ec2 {
                 Self::turn(world, instance, State::Terminated);
             }
             (Step::Ended { .. }, State::Stopping) => Self::turn(world, instance, State::Stopped),
-            (Step::Reclaimed { .. }, State::Pending | State::Running) => {
-                Self::terminate(world, instance, "Server.SpotInstanceTermination");
-            }
             // The instance went another way meanwhile.
             _ => {}
         }
@@ -315,6 +333,8 @@ impl Ec2 {
             capacity_reservation: None,
             scheduled: Vec::new(),
             reclaimed_at: None,
+            spot_action: SpotAction::Terminate,
+            terminated_at: None,
             impaired: false,
         }
     }
@@ -327,10 +347,15 @@ impl Ec2 {
         world.after(delay, Event::Aws(AwsEvent::Ec2(step)));
     }
 
-    fn end(world: &mut World, id: &str, state: State, reason: &'static str) {
-        let timing = world.aws.ec2.timing.clone();
-        let dies = world.rng.i64(timing.dying_ms);
-        let ends = dies + world.rng.i64(timing.ending_ms);
+    /// Enters a state that ends in the death of the host, so long after it.
+    fn end(
+        world: &mut World,
+        id: &str,
+        (state, dying): (State, RangeInclusive<Millis>),
+        reason: &'static str,
+    ) {
+        let dies = world.rng.i64(dying);
+        let ends = dies + world.rng.i64(world.aws.ec2.timing.ending_ms.clone());
         let Some(instance) = world.aws.ec2.instances.get_mut(id) else { return };
         instance.reason = reason;
         let boot = instance.boot;
@@ -351,7 +376,8 @@ impl Ec2 {
             zone: instance.zone.clone(),
             boot: instance.boot,
         };
-        Kubernetes::instance_started(world, &birth);
+        let cluster = cluster_of(instance);
+        world.in_cluster(&cluster, |world| Kubernetes::instance_started(world, &birth));
         if before == State::Pending {
             Self::turn(world, id, State::Running);
         } else {
@@ -362,7 +388,8 @@ impl Ec2 {
     fn host_down(world: &mut World, id: &str, stop: Stop) {
         let Some(instance) = world.aws.ec2.instances.get_mut(id) else { return };
         if std::mem::replace(&mut instance.up, false) {
-            Kubernetes::instance_stopped(world, id, stop);
+            let cluster = cluster_of(instance);
+            world.in_cluster(&cluster, |world| Kubernetes::instance_stopped(world, id, stop));
         }
     }
 
@@ -370,8 +397,16 @@ impl Ec2 {
     fn turn(world: &mut World, id: &str, state: State) {
         let Some(instance) = world.aws.ec2.instances.get_mut(id) else { return };
         instance.state = state;
+        instance.terminated_at = (state == State::Terminated).then_some(world.now);
         EventBridge::state_change(world, id, state);
         Elb::instance_changed(world, id, state);
         Autoscaling::instance_changed(world, id, state);
     }
+}
+
+/// The cluster whose node an instance is, by its tag.
+fn cluster_of(instance: &Instance) -> String {
+    let tags = instance.tags.keys();
+    let mut names = tags.filter_map(|key| key.strip_prefix("kubernetes.io/cluster/"));
+    names.next().unwrap_or_default().to_owned()
 }

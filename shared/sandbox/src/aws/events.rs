@@ -3,8 +3,13 @@
 //! Auto Scaling's and EC2's events are best effort: late, twice, out of order, or never. An event goes to
 //! each queue whose rule matches its detail-type; each copy has a delay of its own.
 
+pub mod api;
+mod notice;
+
+pub use api::Put;
+pub use notice::{BlockTitle, ReservationShape};
+
 use super::AwsEvent;
-use super::ec2::State;
 use super::protocol::iso;
 use super::uuid;
 use crate::world::{Event, Millis, World};
@@ -63,6 +68,8 @@ pub struct EventBridge {
     pub delivery: Delivery,
     /// All events that were sent, in order.
     pub events_log: Vec<Sent>,
+    /// Every entry of every PutEvents, in order.
+    pub put: Vec<Put>,
 }
 
 /// What an event says, without its envelope.
@@ -88,30 +95,47 @@ impl EventBridge {
     /// Emits an event, to all queues whose rules match, as reliably as [`Delivery`] says.
     pub fn emit(world: &mut World, notice: &Notice<'_>) {
         let body = Self::envelope(world, notice);
+        Self::route(world, notice.detail_type, body, Reliability::BestEffort);
+    }
+
+    /// Emits an event that arrives at least once, as AWS Health's do; a copy may come from another Region.
+    pub fn emit_durably(world: &mut World, notice: &Notice<'_>, region: Option<&str>) {
+        let mut body = Self::envelope_value(world, notice);
+        if let Some(region) = region {
+            body["region"] = region.into();
+        }
+        Self::route(world, notice.detail_type, body.to_string(), Reliability::Durable);
+    }
+
+    /// Sends a whole event, which somebody else wrote, to all queues whose rules match.
+    fn route(world: &mut World, detail_type: &str, body: String, reliability: Reliability) {
         let matches = |rule: &Rule| {
-            rule.detail_types.is_empty()
-                || rule.detail_types.iter().any(|t| t == notice.detail_type)
+            rule.detail_types.is_empty() || rule.detail_types.iter().any(|t| t == detail_type)
         };
         let rules = &world.aws.events.rules;
         let queues: Vec<String> =
             rules.iter().filter(|rule| matches(rule)).map(|rule| rule.queue.clone()).collect();
         let mut copies = 0;
         for queue in queues {
-            copies += Self::deliver(world, &queue, &body);
+            copies += Self::deliver(world, &queue, &body, reliability);
         }
-        let detail_type = notice.detail_type.to_owned();
+        let detail_type = detail_type.to_owned();
         world.aws.events.events_log.push(Sent { at: world.now, detail_type, body, copies });
     }
 
     /// Sends a body to one queue past all rules, as a hook's own notification goes.
     pub fn notify(world: &mut World, queue: &str, body: String) {
-        let copies = Self::deliver(world, queue, &body);
+        let copies = Self::deliver(world, queue, &body, Reliability::BestEffort);
         let detail_type = String::new();
         world.aws.events.events_log.push(Sent { at: world.now, detail_type, body, copies });
     }
 
     /// An event as EventBridge would send it now.
     pub fn envelope(world: &mut World, notice: &Notice<'_>) -> String {
+        Self::envelope_value(world, notice).to_string()
+    }
+
+    fn envelope_value(world: &mut World, notice: &Notice<'_>) -> Value {
         let Notice { source, detail_type, resources, detail } = notice;
         json!({
             "version": "0",
@@ -124,30 +148,6 @@ impl EventBridge {
             "resources": resources,
             "detail": detail,
         })
-        .to_string()
-    }
-
-    /// EC2 Spot Instance Interruption Warning.
-    pub fn spot_warning(world: &mut World, instance: &str) {
-        let detail = json!({ "instance-id": instance, "instance-action": "terminate" });
-        Self::ec2(world, "EC2 Spot Instance Interruption Warning", instance, detail);
-    }
-
-    /// EC2 Instance Rebalance Recommendation.
-    pub fn rebalance(world: &mut World, instance: &str) {
-        let detail = json!({ "instance-id": instance });
-        Self::ec2(world, "EC2 Instance Rebalance Recommendation", instance, detail);
-    }
-
-    /// EC2 Instance State-change Notification.
-    pub fn state_change(world: &mut World, instance: &str, state: State) {
-        let detail = json!({ "instance-id": instance, "state": state.name() });
-        Self::ec2(world, "EC2 Instance State-change Notification", instance, detail);
-    }
-
-    fn ec2(world: &mut World, detail_type: &str, instance: &str, detail: Value) {
-        let resources = vec![Self::instance_arn(world, instance)];
-        Self::emit(world, &Notice { source: "aws.ec2", detail_type, resources, detail });
     }
 
     pub(crate) fn instance_arn(world: &World, instance: &str) -> String {
@@ -155,9 +155,10 @@ impl EventBridge {
     }
 
     /// Puts the copies of one event on their way to one queue, and counts them.
-    fn deliver(world: &mut World, queue: &str, body: &str) -> u32 {
+    fn deliver(world: &mut World, queue: &str, body: &str, reliability: Reliability) -> u32 {
         let delivery = world.aws.events.delivery.clone();
-        if world.rng.u32(0..1_000) < delivery.lost {
+        let lost = world.rng.u32(0..1_000) < delivery.lost;
+        if lost && reliability == Reliability::BestEffort {
             return 0;
         }
         let copies = if world.rng.u32(0..1_000) < delivery.duplicate { 2 } else { 1 };
@@ -171,6 +172,13 @@ impl EventBridge {
         }
         copies
     }
+}
+
+/// Whether an event may be lost on its way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Reliability {
+    BestEffort,
+    Durable,
 }
 
 /// The time as EventBridge writes it: whole seconds.

@@ -1,7 +1,7 @@
 //! The protocols of the services, as their SDK clients speak them.
 //!
 //! Auto Scaling and ELBv2 speak awsQuery (a form in, XML out), EC2 its own dialect of that, SQS AWS
-//! JSON 1.0 and EKS REST-JSON. Errors have a different body in each; the code is what clients branch on.
+//! JSON 1.0, EventBridge AWS JSON 1.1 and EKS REST-JSON. Errors have a different body in each; the code is what clients branch on.
 
 use super::{Request, Response};
 use std::borrow::Cow;
@@ -18,6 +18,8 @@ pub enum Service {
     Eks,
     /// Elastic Load Balancing v2.
     Elb,
+    /// EventBridge.
+    Events,
     /// SQS.
     Sqs,
 }
@@ -30,6 +32,7 @@ impl Service {
             Self::Ec2 => "ec2",
             Self::Eks => "eks",
             Self::Elb => "elasticloadbalancing",
+            Self::Events => "events",
             Self::Sqs => "sqs",
         }
     }
@@ -45,7 +48,7 @@ impl Service {
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        [Self::Autoscaling, Self::Ec2, Self::Eks, Self::Elb, Self::Sqs]
+        [Self::Autoscaling, Self::Ec2, Self::Eks, Self::Elb, Self::Events, Self::Sqs]
             .into_iter()
             .find(|service| service.name() == name)
     }
@@ -54,7 +57,7 @@ impl Service {
         match self {
             Self::Autoscaling => "http://autoscaling.amazonaws.com/doc/2011-01-01/",
             Self::Elb => "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
-            Self::Ec2 | Self::Eks | Self::Sqs => "http://ec2.amazonaws.com/doc/2016-11-15/",
+            Self::Ec2 | Self::Eks | Self::Events | Self::Sqs => "http://ec2.amazonaws.com/doc/2016-11-15/",
         }
     }
 
@@ -63,6 +66,7 @@ impl Service {
             Self::Autoscaling | Self::Elb => "text/xml",
             Self::Ec2 => "text/xml;charset=UTF-8",
             Self::Eks => "application/json",
+            Self::Events => "application/x-amz-json-1.1",
             Self::Sqs => "application/x-amz-json-1.0",
         }
     }
@@ -235,7 +239,7 @@ pub(crate) fn success(service: Service, action: &str, body: &str, request_id: &s
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<{action}Response xmlns=\"{namespace}\">\
              <requestId>{request_id}</requestId>{body}</{action}Response>"
         ),
-        Service::Eks | Service::Sqs => body.to_owned(),
+        Service::Eks | Service::Events | Service::Sqs => body.to_owned(),
     };
     respond(service, 200, text, request_id)
 }
@@ -255,7 +259,9 @@ pub(crate) fn failure(service: Service, refusal: &Refusal, request_id: &str) -> 
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Response><Errors><Error><Code>{code}</Code>\
              <Message>{escaped}</Message></Error></Errors><RequestID>{request_id}</RequestID></Response>"
         ),
-        Service::Eks => serde_json::json!({ "__type": code, "message": message }).to_string(),
+        Service::Eks | Service::Events => {
+            serde_json::json!({ "__type": code, "message": message }).to_string()
+        }
         Service::Sqs => {
             let shape = sqs_shape(code);
             serde_json::json!({ "__type": format!("com.amazonaws.sqs#{shape}"), "message": message }).to_string()
@@ -265,7 +271,7 @@ pub(crate) fn failure(service: Service, refusal: &Refusal, request_id: &str) -> 
     match service {
         Service::Eks => response.headers.push(("x-amzn-errortype", code.clone())),
         Service::Sqs => response.headers.push(("x-amzn-query-error", format!("{code};{fault}"))),
-        Service::Autoscaling | Service::Ec2 | Service::Elb => {}
+        Service::Autoscaling | Service::Ec2 | Service::Elb | Service::Events => {}
     }
     response
 }

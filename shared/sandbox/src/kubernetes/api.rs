@@ -98,6 +98,29 @@ impl Target {
     }
 }
 
+/// What a watch is about, roughly: enough to tell that nothing of it happened.
+#[derive(Clone, Debug)]
+pub(crate) struct Interest {
+    kind: Kind,
+    /// The node whose pods alone are meant.
+    node: Option<String>,
+}
+
+impl Interest {
+    /// What a request asks to watch; nothing if its path leads nowhere.
+    pub(crate) fn of(request: &Request) -> Option<Self> {
+        let kind = Target::parse(&request.path)?.kind;
+        let node = request.parameter("fieldSelector").strip_prefix("spec.nodeName=");
+        let node = node.filter(|node| kind == Kind::Pod && !node.contains(',') && !node.is_empty());
+        Some(Self { kind, node: node.map(str::to_owned) })
+    }
+
+    /// Whether anything of it may have happened after a version.
+    pub(crate) fn changed_since(&self, world: &World, version: u64) -> bool {
+        world.kubernetes.store.latest(self.kind, self.node.as_deref()) > version
+    }
+}
+
 /// Answers one request that is not a watch.
 pub fn serve(world: &mut World, process: u32, request: &Request) -> Response {
     let answered = match Target::parse(&request.path) {

@@ -252,6 +252,11 @@ impl Object {
         out.extend_from_slice(self.fields());
     }
 
+    /// How many bytes its JSON text has, as in a list.
+    pub fn size(&self) -> usize {
+        self.fields().len() + 1
+    }
+
     /// The whole object as one JSON value.
     pub fn to_value(&self) -> Value {
         let mut text = Vec::with_capacity(2048);

@@ -46,6 +46,11 @@ impl Choice {
                 let pods = keys.filter_map(|key| Some((key, store.get(Kind::Pod, key)?)));
                 Box::new(pods.filter(chosen))
             }
+            None if self.kind == Kind::Node && self.fields.cordoned() => {
+                let keys = store.cordoned();
+                let nodes = keys.filter_map(|key| Some((key, store.get(Kind::Node, key)?)));
+                Box::new(nodes.filter(chosen))
+            }
             None if self.namespace.is_empty() => Box::new(store.all(self.kind).filter(chosen)),
             None => Box::new(store.within(self.kind, &self.namespace).filter(chosen)),
         }
@@ -83,40 +88,41 @@ pub(super) fn list(
             (version, Some(key))
         }
     };
-    let mut items = Vec::with_capacity(16 * 1024);
-    let mut last: Option<&Key> = None;
+    let mut chosen: Vec<(&Key, &Arc<Object>)> = Vec::new();
     let mut rest = 0;
-    let mut count = 0;
     for (key, object) in choice.all(world) {
         if after.as_ref().is_some_and(|after| **key <= **after) {
             continue;
         }
-        if count == limit {
+        if chosen.len() == limit {
             rest += 1;
             continue;
         }
-        if count > 0 {
-            items.push(b',');
-        }
-        object.write_item(&mut items);
-        last = Some(key);
-        count += 1;
+        chosen.push((key, object));
     }
+    let last = chosen.last().map(|(key, _)| *key);
     let more = last.filter(|_| rest > 0).map(|key| (token(version, key), rest));
     // The real server counts what remains only when nothing is filtered.
     let counted = choice.labels.is_empty() && choice.fields.is_empty();
-    Ok(Response { status: 200, body: envelope(target.kind, version, more, (counted, &items)) })
+    let head = head(target.kind, version, more, counted);
+    let size: usize = chosen.iter().map(|(_, object)| object.size() + 1).sum();
+    let mut body = Vec::with_capacity(head.len() + size + 2);
+    body.extend_from_slice(head.as_bytes());
+    for (index, (_, object)) in chosen.into_iter().enumerate() {
+        if index > 0 {
+            body.push(b',');
+        }
+        object.write_item(&mut body);
+    }
+    body.extend_from_slice(b"]}");
+    Ok(Response { status: 200, body })
 }
 
 /// What a list says that was not asked on in time.
 const EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 
-fn envelope(
-    kind: Kind,
-    version: u64,
-    more: Option<(String, usize)>,
-    (counted, items): (bool, &[u8]),
-) -> Vec<u8> {
+/// A list up to its items.
+fn head(kind: Kind, version: u64, more: Option<(String, usize)>, counted: bool) -> String {
     let mut head = format!(
         "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{version}\"",
         kind.resource().kind,
@@ -132,10 +138,7 @@ fn envelope(
         }
     }
     head.push_str("},\"items\":[");
-    let mut body = head.into_bytes();
-    body.extend_from_slice(items);
-    body.extend_from_slice(b"]}");
-    body
+    head
 }
 
 /// Where a list goes on, opaque to clients: the version, and the last key in hexadecimal.

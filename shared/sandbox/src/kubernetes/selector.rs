@@ -159,6 +159,14 @@ impl Fields {
         self.0.iter().find(node).map(|(_, value, _)| value.as_str())
     }
 
+    /// Whether it asks for unschedulable nodes: a list then need not look at the others.
+    pub(crate) fn cordoned(&self) -> bool {
+        let cordoned = |(field, value, equal): &(String, String, bool)| {
+            *equal && field == "spec.unschedulable" && value == "true"
+        };
+        self.0.iter().any(cordoned)
+    }
+
     /// Whether the object fulfils it.
     pub(crate) fn matches(&self, object: &Object) -> bool {
         self.0.iter().all(|(field, value, equal)| (read(object, field) == *value) == *equal)

@@ -45,6 +45,12 @@ pub struct Store {
     heard: u64,
     pods_on: BTreeMap<Arc<str>, BTreeSet<Key>>,
     pods_of: BTreeMap<Arc<str>, BTreeSet<Key>>,
+    /// The nodes that are unschedulable.
+    cordoned: BTreeSet<Key>,
+    /// The latest write by kind.
+    latest: BTreeMap<Kind, u64>,
+    /// The latest write to a pod of a node.
+    latest_on: BTreeMap<Arc<str>, u64>,
 }
 
 impl Store {
@@ -85,6 +91,25 @@ impl Store {
         self.pods_on.get(node).into_iter().flatten()
     }
 
+    /// The keys of the nodes that are unschedulable.
+    pub fn cordoned(&self) -> impl Iterator<Item = &Key> {
+        self.cordoned.iter()
+    }
+
+    /// How many objects of a kind there are.
+    pub fn count(&self, kind: Kind) -> usize {
+        self.objects.get(&kind).map_or(0, BTreeMap::len)
+    }
+
+    /// The number of the latest write to an object of a kind; for pods of a node, if one is named, alone.
+    pub fn latest(&self, kind: Kind, node: Option<&str>) -> u64 {
+        let latest = match node {
+            Some(node) if kind == Kind::Pod => self.latest_on.get(node),
+            _ => self.latest.get(&kind),
+        };
+        latest.copied().unwrap_or(0)
+    }
+
     /// The pods of an owner by its uid; of nobody for an empty one.
     pub fn pods_of(&self, owner: &str) -> impl Iterator<Item = (&Key, &Arc<Object>)> {
         let keys = self.pods_of.get(owner).into_iter().flatten();
@@ -116,8 +141,8 @@ impl Store {
 
     /// Removes an object. The last version that watches see carries the number of the removal.
     pub fn remove(&mut self, kind: Kind, key: &str) -> Option<Arc<Object>> {
-        let last = self.objects.get_mut(&kind)?.remove(key)?;
-        self.index(&key.into(), Some(&last), None);
+        let (key, last) = self.objects.get_mut(&kind)?.remove_entry(key)?;
+        self.index(&key, Some(&last), None);
         self.resource_version += 1;
         let mut last = Object::clone(&last);
         last.meta.resource_version = self.resource_version;
@@ -149,6 +174,16 @@ impl Store {
 
     fn record(&mut self, kind: Kind, before: Option<Arc<Object>>, after: Option<Arc<Object>>) {
         let resource_version = self.resource_version;
+        self.latest.insert(kind, resource_version);
+        if kind == Kind::Pod {
+            for version in [&before, &after].into_iter().flatten() {
+                let Some(node) = version.spec["nodeName"].as_str() else { continue };
+                match self.latest_on.get_mut(node) {
+                    Some(latest) => *latest = resource_version,
+                    None => drop(self.latest_on.insert(node.into(), resource_version)),
+                }
+            }
+        }
         self.history.push_back(Change { resource_version, kind, before, after });
         let heard = self.heard;
         if self.history.len() > HISTORY_MAX
@@ -159,34 +194,51 @@ impl Store {
     }
 
     fn index(&mut self, key: &Key, before: Option<&Object>, after: Option<&Object>) {
-        let object = after.or(before);
-        if object.is_none_or(|object| object.kind != Kind::Pod) {
-            return;
+        match after.or(before).map(|object| object.kind) {
+            Some(Kind::Pod) => {
+                move_key(&mut self.pods_of, key, before.map(owner), after.map(owner));
+                move_key(&mut self.pods_on, key, before.and_then(node), after.and_then(node));
+            }
+            Some(Kind::Node) => {
+                if after.is_some_and(|node| node.spec["unschedulable"] == true) {
+                    self.cordoned.insert(key.clone());
+                } else {
+                    self.cordoned.remove(key);
+                }
+            }
+            _ => {}
         }
-        let owner =
-            |pod: &Object| pod.controller().map_or_else(|| "".into(), |owner| owner.uid.clone());
-        let node = |pod: &Object| pod.spec["nodeName"].as_str().map(Arc::<str>::from);
-        move_key(&mut self.pods_of, key, before.map(owner), after.map(owner));
-        move_key(&mut self.pods_on, key, before.and_then(node), after.and_then(node));
     }
+}
+
+/// The uid of a pod's owner; empty for nobody.
+fn owner(pod: &Object) -> &str {
+    pod.controller().map_or("", |owner| &owner.uid)
+}
+
+fn node(pod: &Object) -> Option<&str> {
+    pod.spec["nodeName"].as_str()
 }
 
 type Index = BTreeMap<Arc<str>, BTreeSet<Key>>;
 
-fn move_key(index: &mut Index, key: &Key, from: Option<Arc<str>>, to: Option<Arc<str>>) {
+fn move_key(index: &mut Index, key: &Key, from: Option<&str>, to: Option<&str>) {
     if from == to {
         return;
     }
     if let Some(from) = from
-        && let Some(keys) = index.get_mut(&from)
+        && let Some(keys) = index.get_mut(from)
     {
         keys.remove(key);
         if keys.is_empty() {
-            index.remove(&from);
+            index.remove(from);
         }
     }
     if let Some(to) = to {
-        index.entry(to).or_default().insert(key.clone());
+        match index.get_mut(to) {
+            Some(keys) => drop(keys.insert(key.clone())),
+            None => drop(index.insert(to.into(), [key.clone()].into())),
+        }
     }
 }
 

@@ -1,8 +1,13 @@
 //! The ready-made worlds as wholes: quiet ones drop nothing, a lost node does, and seeds repeat.
 
-use super::{Front, Incident, LIFECYCLE_QUEUE, Owner, Place, START, Scenario};
-use crate::aws::autoscaling::LifecycleState;
+use super::{Front, INTERRUPTION_QUEUE, Incident, LIFECYCLE_QUEUE, Owner, Place, START, Scenario};
+use crate::aws::autoscaling::{AsgSpec, Autoscaling, LifecycleState};
+use crate::aws::ec2::State;
+use crate::aws::eks::Eks;
 use crate::aws::elbv2::{Elb, Health};
+use crate::aws::events::BlockTitle;
+use crate::aws::health::Maintenance;
+use crate::aws::sqs::Sqs;
 use crate::kubernetes::{Kubernetes, Manners};
 use crate::traffic::{Cause, Entry, Traffic};
 use crate::wire::client::elb;
@@ -10,6 +15,7 @@ use crate::world::Millis;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::{Api, DeleteParams, ListParams, WatchEvent, WatchParams};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 const MINUTE: Millis = 60_000;
 
@@ -243,4 +249,112 @@ async fn every_random_world_is_well_before_anything_befalls_it() {
         let local = scenario.fronts.iter().any(|front| front.entry != Entry::Cluster);
         assert!(local || dropped.iter().all(|it| it.dropped() == 0), "seed {seed}: {dropped:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_spot_stopped_comes_back_as_the_same_node_with_another_boot() {
+    let mut scenario = Scenario::small(10);
+    scenario.incidents = vec![(1_000, 0, Incident::SpotStop), (250_000, 0, Incident::Start)];
+    let place = scenario.build();
+    let node = place.machines[0].node.clone();
+    place.sandbox.world().aws.autoscaling.groups.get_mut("workers").unwrap().spec.suspended = true;
+    let read = |place: &Place| {
+        let world = place.sandbox.world();
+        let node = world.kubernetes.node(&node).expect("it is registered");
+        let shut = node.spec["taints"].to_string().contains("node.cloudprovider.kubernetes.io/shutdown");
+        (node.meta.uid.clone(), node.status["nodeInfo"]["bootID"].clone(), shut)
+    };
+    let (uid, boot, shut) = read(&place);
+    assert!(!shut);
+    place.sandbox.run_until(START + 240_000).await;
+    assert_eq!(read(&place), (uid.clone(), boot.clone(), true));
+    place.sandbox.run_until(START + 330_000).await;
+    let (uid_after, boot_after, shut) = read(&place);
+    assert_eq!((uid_after, shut), (uid, false));
+    assert_ne!(boot_after, boot);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_kind_of_incident_sends_its_event_to_the_interruption_queue() {
+    let (in_ms, kind) = (60_000, Maintenance::InstanceReboot);
+    let rows = [
+        (Incident::Spot, "EC2 Spot Instance Interruption Warning"),
+        (Incident::SpotStop, "EC2 Spot Instance Interruption Warning"),
+        (Incident::SpotHibernate, "EC2 Spot Instance Interruption Warning"),
+        (Incident::Rebalance, "EC2 Instance Rebalance Recommendation"),
+        (Incident::Reservation, "EC2 Capacity Reservation Instance Interruption Warning"),
+        (Incident::Block, "EC2 Capacity Reservation Instance Interruption Warning"),
+        (Incident::BlockExpires(BlockTitle::Block), "Capacity Block Expiration Warning"),
+        (
+            Incident::BlockExpires(BlockTitle::Reservation),
+            "Capacity Block Reservation Expiration Warning",
+        ),
+        (Incident::Maintenance { kind, in_ms }, "AWS Health Event"),
+        (Incident::Stop, "EC2 Instance State-change Notification"),
+        (Incident::Terminate, "EC2 Instance State-change Notification"),
+    ];
+    for (incident, title) in rows {
+        let mut scenario = Scenario::small(11);
+        scenario.incidents = vec![(1_000, 0, incident.clone())];
+        let place = scenario.build();
+        place.sandbox.run_until(START + 10_000).await;
+        let mut world = place.sandbox.world();
+        let messages = Sqs::receive(&mut world, INTERRUPTION_QUEUE, 10);
+        let named = |body: &str| body.contains(&format!("\"detail-type\":\"{title}\""));
+        assert!(messages.iter().any(|message| named(&message.body)), "{incident:?}: {messages:?}");
+        assert_eq!(world.aws.sqs.depth(LIFECYCLE_QUEUE), 0, "{incident:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_recommendation_may_be_followed_by_a_warning_and_a_change_be_called_off() {
+    let (kind, in_ms) = (Maintenance::Retirement, 120_000);
+    let mut scenario = Scenario::small(12);
+    scenario.incidents = vec![
+        (1_000, 0, Incident::RebalanceThenSpot { after_ms: 60_000 }),
+        (1_000, 1, Incident::Maintenance { kind, in_ms }),
+        (30_000, 1, Incident::MaintenanceCancelled),
+    ];
+    let place = run(&scenario, 4).await;
+    let world = place.sandbox.world();
+    let ended = |index: usize| world.aws.ec2.instances[&place.machines[index].instance].state;
+    assert_ne!(ended(0), State::Running);
+    assert_eq!(ended(1), State::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_of_another_name_has_its_own_objects_and_may_be_silent() {
+    let place = run(&Scenario::small(13), 1).await;
+    let sandbox = &place.sandbox;
+    let other = {
+        let mut world = sandbox.world();
+        let mut other = Kubernetes::default();
+        other.template.join_ms = 1_000;
+        world.clusters.insert("other".to_owned(), other);
+        for name in ["other", "broken"] {
+            Eks::add(&mut world, name, &format!("https://{name}.eks.example.com"), "Q0E=");
+        }
+        world.faults.silence("broken");
+        let tags = [("kubernetes.io/cluster/other".to_owned(), "owned".to_owned())].into();
+        let name = "others".to_owned();
+        Autoscaling::add_group(&mut world, AsgSpec { name, tags, ..AsgSpec::default() });
+        Autoscaling::launch(&mut world, "others", "eu-west-1a")
+    };
+    sandbox.run_until(START + 3 * MINUTE).await;
+    let nodes = |cluster: &str| {
+        Api::<Node>::all(kube::Client::new(sandbox.kubernetes_of(cluster, 1), "default"))
+    };
+    let list = async |cluster: &str| {
+        let list = nodes(cluster).list(&ListParams::default()).await.unwrap();
+        list.iter().filter_map(|node| node.spec.clone()?.provider_id).collect::<Vec<_>>()
+    };
+    assert_eq!(list("demo").await.len(), 4);
+    let found = list("other").await;
+    assert_eq!(found.len(), 1);
+    assert!(found[0].ends_with(&other));
+    assert!(sandbox.world().kubernetes.node_of_instance(&other).is_none());
+    let patience = Duration::from_secs(5);
+    let api = nodes("broken");
+    assert!(tokio::time::timeout(patience, api.list(&ListParams::default())).await.is_err());
+    assert_eq!(list("demo").await.len(), 4, "the healthy one still answers");
 }

@@ -147,7 +147,7 @@ fn refusal(service: Service, fault: Fault) -> Refusal {
         }
         (true, Service::Autoscaling) => Refusal::new(400, "Throttling", "Rate exceeded"),
         (true, Service::Eks) => Refusal::new(429, "TooManyRequestsException", "Too Many Requests"),
-        (true, Service::Elb | Service::Sqs) => {
+        (true, Service::Elb | Service::Events | Service::Sqs) => {
             Refusal::new(400, "ThrottlingException", "Rate exceeded")
         }
         (false, Service::Ec2) => {
@@ -156,7 +156,7 @@ fn refusal(service: Service, fault: Fault) -> Refusal {
         (false, Service::Eks) => {
             Refusal::new(500, "ServerException", "An internal error has occurred")
         }
-        (false, Service::Autoscaling | Service::Elb | Service::Sqs) => {
+        (false, Service::Autoscaling | Service::Elb | Service::Events | Service::Sqs) => {
             Refusal::new(500, "InternalFailure", "An internal error has occurred")
         }
     }

@@ -5,7 +5,7 @@
 
 use super::{Answer, ConnectionReset, Passage};
 use crate::fault::{Fault, Wire};
-use crate::kubernetes::{self, Request, Response};
+use crate::kubernetes::{self, Interest, Request, Response};
 use crate::world::{Millis, Sandbox, World};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -14,6 +14,7 @@ use http_body::Frame;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 /// How long a change that a call made may stay unseen by a watch: an API server takes some
@@ -30,12 +31,13 @@ type AnswerBody = UnsyncBoxBody<Bytes, ConnectionReset>;
 #[derive(Clone, Debug)]
 pub struct KubernetesWire {
     sandbox: Sandbox,
+    cluster: Arc<str>,
     process: u32,
 }
 
 impl KubernetesWire {
-    pub(crate) fn new(sandbox: Sandbox, process: u32) -> Self {
-        Self { sandbox, process }
+    pub(crate) fn new(sandbox: Sandbox, cluster: &str, process: u32) -> Self {
+        Self { sandbox, cluster: cluster.into(), process }
     }
 
     async fn exchange<B: http_body::Body>(
@@ -49,7 +51,7 @@ impl KubernetesWire {
         let passage = Passage {
             sandbox: self.sandbox.clone(),
             process: self.process,
-            wire: Wire::Kubernetes,
+            wire: Wire::Kubernetes(self.cluster.clone()),
             operation,
             subject: request.path.clone(),
             write,
@@ -58,11 +60,12 @@ impl KubernetesWire {
         let mut open = None;
         let effect = |world: &mut World, _: Option<Fault>| {
             if !watch {
-                let response = kubernetes::serve(world, self.process, &request);
+                let serve = |world: &mut World| kubernetes::serve(world, self.process, &request);
+                let response = world.in_cluster(&self.cluster, serve);
                 held = kubernetes::held_ms(&request, &response);
                 return Answer::json(response.status, response.body);
             }
-            let watch = Watch::new(&self.sandbox, world, &request);
+            let watch = Watch::new(&self, world, &request);
             let answer = watch.as_ref().map_or_else(
                 |refusal| Answer::json(refusal.status, refusal.body.clone()),
                 |_| Answer::json(200, Vec::new()),
@@ -104,8 +107,10 @@ where
 #[derive(Debug)]
 struct Watch {
     sandbox: Sandbox,
+    cluster: Arc<str>,
     operation: String,
     request: Request,
+    interest: Option<Interest>,
     seen: u64,
     until: Millis,
     ready: VecDeque<Vec<u8>>,
@@ -114,19 +119,25 @@ struct Watch {
 
 impl Watch {
     /// Opens a watch, unless the caller may not have it.
-    fn new(sandbox: &Sandbox, world: &mut World, request: &Request) -> Result<Self, Response> {
+    fn new(
+        wire: &KubernetesWire,
+        world: &mut World,
+        request: &Request,
+    ) -> Result<Self, Response> {
         let number = |name: &str| request.query.get(name).and_then(|value| value.parse().ok());
         let seconds = number("timeoutSeconds").map_or(WATCH_SECONDS, u64::cast_signed);
         let mut watch = Self {
-            sandbox: sandbox.clone(),
+            sandbox: wire.sandbox.clone(),
+            cluster: wire.cluster.clone(),
             operation: kubernetes::operation(request),
             request: request.clone(),
+            interest: Interest::of(request),
             seen: number("resourceVersion").unwrap_or(0),
             until: world.now + seconds * 1000,
             ready: VecDeque::new(),
             over: false,
         };
-        watch.read(world)?;
+        world.in_cluster(&wire.cluster, |world| watch.read(world))?;
         Ok(watch)
     }
 
@@ -174,9 +185,10 @@ impl Watch {
 
     /// Reads what happened since it last looked, and says when to look again.
     fn look(&mut self) -> Result<Millis, ConnectionReset> {
-        let sandbox = self.sandbox.clone();
+        let (sandbox, cluster) = (self.sandbox.clone(), self.cluster.clone());
         let mut world = sandbox.world();
-        let outage = world.faults.outage(world.now, Wire::Kubernetes, &self.operation);
+        let wire = Wire::Kubernetes(cluster.clone());
+        let outage = world.faults.outage(world.now, &wire, &self.operation);
         match outage.map(|window| (window.fault, window.to)) {
             Some((Fault::ResetBefore | Fault::ResetAfter, _)) => return Err(ConnectionReset),
             Some((Fault::TimedOutBefore | Fault::TimedOutAfter, end)) => {
@@ -184,14 +196,21 @@ impl Watch {
             }
             _ => {}
         }
-        if self.seen != world.kubernetes.resource_version() {
-            self.read(&mut world).map_err(|_| ConnectionReset)?;
-        }
-        Ok(self.again_at(&world))
+        world.in_cluster(&cluster, |world| {
+            let changed = |interest: &Interest| interest.changed_since(world, self.seen);
+            if self.interest.as_ref().is_none_or(changed) {
+                self.read(world).map_err(|_| ConnectionReset)?;
+            }
+            self.seen = world.kubernetes.resource_version();
+            Ok(self.again_at(world))
+        })
     }
 
     fn again_at(&self, world: &World) -> Millis {
         let soon = world.now + WATCH_MS;
+        if world.kubernetes.is_large() {
+            return soon.min(self.until).max(world.now + 1);
+        }
         let next = world.next_at().unwrap_or(soon).min(soon).min(self.until);
         next.max(world.now + 1)
     }

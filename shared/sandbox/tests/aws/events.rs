@@ -1,20 +1,9 @@
 //! EventBridge: shapes, and how unreliably events arrive.
 
-use super::{after, terminate_hook, until, with_nodes};
+use super::{after, bodies, terminate_hook, until, with_nodes};
 use sandbox::World;
 use sandbox::aws::autoscaling::{Autoscaling, Capacity, HookSpec, LifecycleState, Notification};
 use sandbox::aws::events::{Delivery, EventBridge, Rule};
-use sandbox::aws::sqs::Sqs;
-use serde_json::Value;
-
-/// All bodies that reached the queue, which is empty then.
-fn bodies(world: &mut World) -> Vec<Value> {
-    let messages = Sqs::receive(world, "signals", 100);
-    for message in &messages {
-        assert!(Sqs::delete(world, "signals", &message.receipt));
-    }
-    messages.iter().map(|message| serde_json::from_str(&message.body).expect("JSON")).collect()
-}
 
 #[test]
 fn a_terminate_event_has_the_documented_shape() {

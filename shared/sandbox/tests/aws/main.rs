@@ -1,10 +1,14 @@
 //! The account does what AWS does: one world, no wire, no runtime.
 
 mod budgets;
+mod changes;
 mod events;
 mod hooks;
 mod instances;
+mod interruptions;
+mod put_events;
 mod queues;
+mod rebalancing;
 mod sdk;
 mod targets;
 mod ways;
@@ -15,6 +19,7 @@ use sandbox::aws::events::EventBridge;
 use sandbox::aws::sqs::{QueueSpec, Sqs};
 use sandbox::aws::{Request, serve};
 use sandbox::{Millis, Sandbox, World};
+use serde_json::Value;
 
 /// 2026-11-22T12:00:00Z
 const START: Millis = 1_795_348_800_000;
@@ -65,7 +70,7 @@ fn call(world: &mut World, service: &str, action: &str, form: &[(&str, &str)]) -
 }
 
 /// A call with JSON, to SQS.
-fn call_sqs(world: &mut World, action: &str, body: &serde_json::Value) -> Answered {
+fn call_sqs(world: &mut World, action: &str, body: &Value) -> Answered {
     let mut request = Request {
         host: "sqs.eu-central-1.amazonaws.com".to_owned(),
         body: body.to_string().into_bytes(),
@@ -73,6 +78,15 @@ fn call_sqs(world: &mut World, action: &str, body: &serde_json::Value) -> Answer
     };
     request.headers.insert("x-amz-target".to_owned(), format!("AmazonSQS.{action}"));
     answered(world, &request)
+}
+
+/// All bodies that reached the queue, which is empty then.
+fn bodies(world: &mut World) -> Vec<Value> {
+    let messages = Sqs::receive(world, "signals", 100);
+    for message in &messages {
+        assert!(Sqs::delete(world, "signals", &message.receipt));
+    }
+    messages.iter().map(|message| serde_json::from_str(&message.body).expect("JSON")).collect()
 }
 
 fn answered(world: &mut World, request: &Request) -> Answered {

@@ -281,6 +281,7 @@ fn write_group(xml: &mut Xml, group: &Group) {
     });
     xml.values(("TerminationPolicies", "member"), ["Default"]);
     xml.leaf("NewInstancesProtectedFromScaleIn", "false");
+    xml.leaf("CapacityRebalance", spec.capacity_rebalance.to_string());
     if spec.retention == Retention::Retain {
         xml.node("InstanceLifecyclePolicy", |xml| {
             xml.node("RetentionTriggers", |xml| {

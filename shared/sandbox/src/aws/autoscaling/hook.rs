@@ -47,7 +47,7 @@ impl Autoscaling {
             let (heartbeat, global) =
                 (hook.heartbeat_seconds * 1_000, hook.global_timeout_seconds() * 1_000);
             world.aws.autoscaling.actions.push(Action {
-                token: token.clone(),
+                token,
                 group: name.clone(),
                 hook: hook.name.clone(),
                 instance: instance.to_owned(),
@@ -59,7 +59,7 @@ impl Autoscaling {
                 heartbeats: 0,
                 ended: None,
             });
-            world.aws.autoscaling.waiting.insert(token.clone(), index);
+            world.aws.autoscaling.await_answer(index);
             Self::plan(world, heartbeat.min(global), Step::Timeout { action: index });
             Self::announce(world, (&arn, instance), hook, index);
         }
@@ -72,7 +72,7 @@ impl Autoscaling {
             world.aws.autoscaling.waiting(instance).map(|action| action.token.clone()).collect();
         for token in tokens {
             let autoscaling = &mut world.aws.autoscaling;
-            let Some(index) = autoscaling.waiting.remove(&token) else { continue };
+            let Some(index) = autoscaling.await_no_more(&token) else { continue };
             if let Some(action) = autoscaling.actions.get_mut(index) {
                 action.ended = Some((world.now, Ended::Abandoned));
             }
@@ -106,7 +106,7 @@ impl Autoscaling {
         action.ended = Some((now, ended));
         let (token, instance) = (action.token.clone(), action.instance.clone());
         let line = format!("hook {} of {instance} ended: {ended:?}", action.hook);
-        autoscaling.waiting.remove(&token);
+        autoscaling.await_no_more(&token);
         world.tell(line);
         if ended.verdict() == Verdict::Abandon {
             Self::drop_actions(world, &instance);

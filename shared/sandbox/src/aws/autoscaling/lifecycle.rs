@@ -3,7 +3,7 @@
 //! Out: attached target groups are deregistered and drain *first*, then the hooks wait, then EC2 acts. In: EC2
 //! starts, the hooks wait, and only then are the attached target groups told. Without a hook it goes straight on.
 
-use super::{Autoscaling, Capacity, LifecycleState, Retention, Step, Verdict, Way};
+use super::{Autoscaling, Capacity, LifecycleState, Member, Retention, Step, Verdict, Way};
 use crate::aws::AwsEvent;
 use crate::aws::ec2::{Ec2, State};
 use crate::aws::elbv2::Elb;
@@ -85,7 +85,9 @@ impl Autoscaling {
                 }
             }
             Step::Noticed { instance, cycle } => {
-                if Self::is_current(world, &instance, cycle) {
+                let group = world.aws.autoscaling.group_of(&instance);
+                let suspended = group.is_some_and(|group| group.spec.suspended);
+                if Self::is_current(world, &instance, cycle) && !suspended {
                     if let Some(member) = world.aws.autoscaling.member_mut(&instance) {
                         member.healthy = false;
                     }
@@ -161,7 +163,7 @@ impl Autoscaling {
     }
 
     /// Takes an instance out of service: attached target groups first, hooks when those have drained.
-    fn leave(world: &mut World, instance: &str, way: Way) {
+    pub(super) fn leave(world: &mut World, instance: &str, way: Way) {
         let Some(group) = world.aws.autoscaling.group_of(instance) else { return };
         let Some(member) = group.members.get(instance) else { return };
         let (name, target_groups) = (group.spec.name.clone(), group.spec.target_groups.clone());
@@ -169,6 +171,9 @@ impl Autoscaling {
         let serves = member.state == LifecycleState::InService;
         if leaves || (way != Way::Terminate && !serves) {
             return;
+        }
+        if let Some(group) = world.aws.autoscaling.groups.get_mut(&name) {
+            group.doomed.remove(instance);
         }
         let cycle = Self::begin(world, instance, way);
         for arn in &target_groups {
@@ -262,6 +267,7 @@ impl Autoscaling {
             group.abandoned = 0;
         }
         Self::tell_success(world, (&name, instance), "EC2 Instance Launch Successful", way);
+        Self::replaced(world, &name);
     }
 
     fn abandon(world: &mut World, instance: &str) {
@@ -289,16 +295,20 @@ impl Autoscaling {
         let Some(name) = autoscaling.group_of.remove(instance) else { return };
         if let Some(group) = autoscaling.groups.get_mut(&name) {
             group.members.remove(instance);
+            group.doomed.remove(instance);
         }
         let title = "EC2 Instance Terminate Successful";
         Self::tell_success(world, (&name, instance), title, Way::Terminate);
     }
 
     /// Plans the launches that the desired capacity asks for.
-    fn balance(world: &mut World, name: &str) {
+    pub(super) fn balance(world: &mut World, name: &str) {
         let pace = world.aws.autoscaling.pace.launch_ms.clone();
         let Some(group) = world.aws.autoscaling.groups.get_mut(name) else { return };
-        let serving = group.members.values().filter(|member| member.state.counts()).count();
+        let stays = |(id, member): &(&String, &Member)| {
+            member.state.counts() && !group.doomed.contains(*id)
+        };
+        let serving = group.members.iter().filter(stays).count();
         let missing = group.spec.desired.saturating_sub(serving + group.launches);
         group.launches += missing;
         let factor = 1_i64 << group.abandoned.min(10);

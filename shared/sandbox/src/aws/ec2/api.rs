@@ -1,8 +1,11 @@
 //! EC2's answers: DescribeInstances, DescribeInstanceStatus and DescribeSpotInstanceRequests.
 
-use super::{Instance, Purchase, State};
+use super::{Instance, Purchase, SpotAction, State};
 use crate::aws::protocol::{Form, Refusal, Xml, iso};
-use crate::world::World;
+use crate::world::{Millis, World};
+
+/// For how long EC2 shows an instance that is terminated.
+const SHOWN_MS: Millis = 3_600_000;
 
 /// Most values of one filter.
 const FILTER_VALUES_MAX: usize = 200;
@@ -40,27 +43,45 @@ fn describe_instances(world: &World, form: &Form) -> Result<String, Refusal> {
 fn describe_instance_status(world: &World, form: &Form) -> Result<String, Refusal> {
     let all = form.get("IncludeAllInstances") == Some("true");
     let chosen = choose(world, form)?;
+    let mut shown = chosen;
+    shown.retain(|instance| all || instance.state == State::Running);
+    let start = offset(form)?;
+    let size = form.get("MaxResults").and_then(|max| max.parse().ok()).unwrap_or(PAGE_MAX);
     let mut xml = Xml::default();
-    let shown = chosen.into_iter().filter(|instance| all || instance.state == State::Running);
-    xml.list(("instanceStatusSet", "item"), shown, |xml, instance| {
+    let page = shown.iter().skip(start).take(size);
+    xml.list(("instanceStatusSet", "item"), page, |xml, instance| {
         xml.leaf("instanceId", &instance.id);
         xml.leaf("availabilityZone", &instance.zone);
-        xml.list(("eventsSet", "item"), &instance.scheduled, |xml, (code, not_before)| {
-            xml.leaf("code", code).leaf("notBefore", iso(*not_before));
-        });
+        if !instance.scheduled.is_empty() {
+            xml.list(("eventsSet", "item"), &instance.scheduled, |xml, event| {
+                xml.leaf("instanceEventId", &event.id).leaf("code", event.code);
+                xml.leaf("description", &event.description);
+                xml.leaf("notBefore", iso(event.not_before));
+                if let Some(not_after) = event.not_after {
+                    xml.leaf("notAfter", iso(not_after));
+                }
+            });
+        }
         xml.node("instanceState", |xml| write_state(xml, instance));
-        let status = match (instance.state, instance.impaired) {
-            (State::Running, false) => "ok",
-            (State::Running, true) => "impaired",
-            _ => "not-applicable",
-        };
         for check in ["systemStatus", "instanceStatus"] {
             xml.node(check, |xml| {
-                xml.leaf("status", status);
+                xml.leaf("status", status_of(instance));
             });
         }
     });
+    if start + size < shown.len() {
+        xml.leaf("nextToken", format!("page-{}", start + size));
+    }
     Ok(xml.into_text())
+}
+
+/// What EC2's own checks say.
+fn status_of(instance: &Instance) -> &'static str {
+    match (instance.state, instance.impaired) {
+        (State::Running, false) => "ok",
+        (State::Running, true) => "impaired",
+        _ => "not-applicable",
+    }
 }
 
 fn describe_spot_instance_requests(world: &World, form: &Form) -> Result<String, Refusal> {
@@ -76,7 +97,7 @@ fn describe_spot_instance_requests(world: &World, form: &Form) -> Result<String,
             xml.leaf("code", spot_status(instance)).leaf("updateTime", iso(instance.launched_at));
         });
         xml.leaf("instanceId", &instance.id).leaf("type", "one-time");
-        xml.leaf("instanceInterruptionBehavior", "terminate");
+        xml.leaf("instanceInterruptionBehavior", instance.spot_action.name());
     });
     Ok(xml.into_text())
 }
@@ -84,7 +105,11 @@ fn describe_spot_instance_requests(world: &World, form: &Form) -> Result<String,
 fn spot_status(instance: &Instance) -> &'static str {
     match (instance.state, instance.reclaimed_at) {
         (State::Pending | State::Running, None) => "fulfilled",
-        (State::Pending | State::Running, Some(_)) => "marked-for-termination",
+        (State::Pending | State::Running, Some(_)) => match instance.spot_action {
+            SpotAction::Terminate => "marked-for-termination",
+            SpotAction::Stop | SpotAction::Hibernate => "marked-for-stop",
+        },
+        (State::Stopping | State::Stopped, Some(_)) => "instance-stopped-no-capacity",
         _ => "instance-terminated-by-service",
     }
 }
@@ -93,8 +118,10 @@ fn spot_status(instance: &Instance) -> &'static str {
 fn choose<'a>(world: &'a World, form: &Form) -> Result<Vec<&'a Instance>, Refusal> {
     let ids = form.list("InstanceId");
     let instances = &world.aws.ec2.instances;
-    let unknown: Vec<&str> =
-        ids.iter().filter(|id| !instances.contains_key(**id)).copied().collect();
+    let oldest = world.now - SHOWN_MS;
+    let is_shown = |instance: &&Instance| instance.terminated_at.is_none_or(|at| at > oldest);
+    let find = |id: &&str| instances.get(*id).filter(is_shown);
+    let unknown: Vec<&str> = ids.iter().filter(|id| find(id).is_none()).copied().collect();
     if !unknown.is_empty() {
         let (ids, verb) = if unknown.len() == 1 { ("ID", "does") } else { ("IDs", "do") };
         let message = format!("The instance {ids} '{}' {verb} not exist", unknown.join(", "));
@@ -121,17 +148,19 @@ fn choose<'a>(world: &'a World, form: &Form) -> Result<Vec<&'a Instance>, Refusa
     // A filter by id needs no walk over all instances.
     let by_id = filters.iter().find(|(name, _)| *name == "instance-id").map(|(_, values)| values);
     Ok(match (ids.is_empty(), by_id) {
-        (false, _) => ids.iter().filter_map(|id| instances.get(*id)).filter(passes).collect(),
-        (true, Some(ids)) => {
-            ids.iter().filter_map(|id| instances.get(*id)).filter(passes).collect()
-        }
-        (true, None) => instances.values().filter(passes).collect(),
+        (false, _) => ids.iter().filter_map(find).filter(passes).collect(),
+        (true, Some(ids)) => ids.iter().filter_map(find).filter(passes).collect(),
+        (true, None) => instances.values().filter(is_shown).filter(passes).collect(),
     })
 }
 
 fn is_filter(name: &str) -> bool {
-    const NAMES: [&str; 9] = [
+    const NAMES: [&str; 13] = [
         "event.code",
+        "event.description",
+        "event.instance-event-id",
+        "instance-status.status",
+        "system-status.status",
         "status-code",
         "instance-id",
         "instance-state-name",
@@ -153,8 +182,16 @@ fn holds(instance: &Instance, name: &str, values: &[&str]) -> bool {
         "capacity-reservation-id" => instance.capacity_reservation.as_deref(),
         "instance-lifecycle" => (instance.purchase == Purchase::Spot).then_some("spot"),
         "status-code" => Some(spot_status(instance)),
-        "event.code" => {
-            return instance.scheduled.iter().any(|(code, _)| values.contains(&code.as_str()));
+        "instance-status.status" | "system-status.status" => Some(status_of(instance)),
+        "event.code" | "event.description" | "event.instance-event-id" => {
+            return instance.scheduled.iter().any(|event| {
+                let value = match name {
+                    "event.code" => event.code,
+                    "event.description" => &event.description,
+                    _ => &event.id,
+                };
+                values.iter().any(|pattern| matches(pattern, value))
+            });
         }
         "tag-key" => return values.iter().any(|key| instance.tags.contains_key(*key)),
         _ => name.strip_prefix("tag:").and_then(|key| instance.tags.get(key)).map(String::as_str),

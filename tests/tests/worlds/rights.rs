@@ -1,0 +1,101 @@
+//! Who may be touched: only what a signal of ours speaks of, only while its action waits, and only in mode `act`.
+
+use crate::witness::Look;
+use sandbox::aws::autoscaling::Verdict;
+use sandbox::scenario::Place;
+use sandbox::world::{Call, Millis, World};
+
+/// How long after its end an action may still be acted upon: a lifecycle state may be 20 s old, and the turn that saw
+/// it in its last moment goes on for a few seconds.
+const ENDED_MS: Millis = 25_000;
+
+/// The longest that a turn's calls may come after it began.
+pub(crate) const TURN_MS: Millis = 15_000;
+
+/// Nothing is touched whose instance no waiting action of ours speaks of: no node, no pod on it, no target.
+pub(crate) fn spoken_of(place: &Place, looks: &[Look], world: &World, broken: &mut Vec<String>) {
+    for call in world.calls.iter().filter(|call| call.write && call.operation == "PATCH nodes") {
+        let node = call.subject.rsplit('/').next().unwrap_or_default();
+        if !is_spoken_of(instance_of(place, world, node), call.at, world) {
+            broken.push(format!("foreign-node: {call:?}"));
+        }
+    }
+    for removal in &world.kubernetes.removals {
+        if !is_spoken_of(instance_of(place, world, &removal.node), removal.at, world) {
+            broken.push(format!("foreign-pod: {removal:?}"));
+        }
+    }
+    targets(looks, world, broken);
+}
+
+/// Each target that the function registers or deregisters is the instance that it decided about, and a signal of ours
+/// spoke of it; each call about targets was decided.
+fn targets(looks: &[Look], world: &World, broken: &mut Vec<String>) {
+    for look in looks {
+        let foreign = look.targets.iter().any(|(_, id)| *id != look.instance);
+        let named = look.targets.is_empty() || is_spoken_of(&look.instance, look.at, world);
+        if foreign || !named {
+            broken.push(format!("foreign-target: {look:?}"));
+        }
+    }
+    let changes = |call: &&Call| {
+        ["elasticloadbalancing:DeregisterTargets", "elasticloadbalancing:RegisterTargets"]
+            .contains(&call.operation.as_str())
+    };
+    // A call that was lost on its way says nothing of its group.
+    for call in world.calls.iter().filter(changes) {
+        let decided = looks.iter().any(|look| {
+            (look.at..=look.at + TURN_MS).contains(&call.at)
+                && look
+                    .targets
+                    .iter()
+                    .any(|(arn, _)| call.subject.is_empty() || *arn == call.subject)
+        });
+        if !decided {
+            broken.push(format!("foreign-target: nobody decided {call:?}"));
+        }
+    }
+}
+
+/// The instance of a node: EC2 remembers the names of instances that are gone.
+fn instance_of<'a>(place: &'a Place, world: &'a World, node: &str) -> &'a str {
+    let machine = place.machines.iter().find(|machine| machine.node == node);
+    machine.map_or_else(
+        || {
+            let mut known = world.aws.ec2.instances.iter();
+            known.find(|(_, known)| known.private_dns == node).map_or("", |(id, _)| id.as_str())
+        },
+        |machine| machine.instance.as_str(),
+    )
+}
+
+/// Whether an action of ours waited for this instance at that time, or had until a moment ago.
+fn is_spoken_of(instance: &str, at: Millis, world: &World) -> bool {
+    world.aws.autoscaling.actions.iter().any(|action| {
+        action.ours
+            && action.instance == instance
+            && action.began_at <= at
+            && action.ended.is_none_or(|(ended_at, _)| at <= ended_at + ENDED_MS)
+    })
+}
+
+/// `observe`, a pause that leaves hooks, and a function for other hooks write nothing to cluster, load balancers or
+/// hooks.
+pub(crate) fn none(world: &World, broken: &mut Vec<String>) {
+    broken.extend(writes(world).take(3).map(|call| format!("write-without-right: {call:?}")));
+}
+
+/// A pause that continues hooks answers them so, and writes nothing else.
+pub(crate) fn answers_alone(world: &World, broken: &mut Vec<String>) {
+    let others =
+        writes(world).filter(|call| call.operation != "autoscaling:CompleteLifecycleAction");
+    broken.extend(others.take(3).map(|call| format!("write-without-right: {call:?}")));
+    let continues = Verdict::Continue.name();
+    let answers = world.aws.autoscaling.answers.iter();
+    let others = answers.filter(|answer| answer.result != continues);
+    broken.extend(others.take(3).map(|answer| format!("paused-and-abandoned: {answer:?}")));
+}
+
+fn writes(world: &World) -> impl Iterator<Item = &Call> {
+    world.calls.iter().filter(|call| call.write && !call.operation.starts_with("sqs:"))
+}
