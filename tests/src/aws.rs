@@ -1,11 +1,12 @@
 //! An AWS in which an event is true: its groups, hooks and instances exist and wait; their EKS cluster does not.
 //!
-//! The least world in which every lifecycle action can come to its end without an API server: EKS knows no such
-//! cluster, so there is nothing to drain, and the hook is to be answered. Calls are recorded; whatever else is asked
+//! The least world in which every departure and arrival can come to its end without an API server: EKS knows no such
+//! cluster, so there is nothing to drain, and a hook is to be answered. Calls are recorded; whatever else is asked
 //! is denied, so that a call too many shows.
 
-use crate::event::Action;
+use crate::event::{self, Action, Instance};
 use crate::http::{Request, Response, serve};
+use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
@@ -14,10 +15,36 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What this AWS knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// The lifecycle actions that wait; their groups, hooks and instances are all there is.
+    /// The lifecycle actions that wait; their groups and hooks are there too.
     pub actions: Vec<Action>,
+    /// EC2's instances; the Auto Scaling groups that they name are there too.
+    pub instances: Vec<Instance>,
     /// Operations that fail with a 500.
     pub broken: BTreeSet<&'static str>,
+}
+
+impl Account {
+    /// An AWS in which this payload is true.
+    pub fn of(payload: &Value) -> Self {
+        let (actions, instances) = (event::actions(payload), event::instances(payload));
+        Self { actions, instances, broken: BTreeSet::new() }
+    }
+
+    /// The names of all groups.
+    fn asgs(&self) -> BTreeSet<&str> {
+        let of_actions = self.actions.iter().map(|action| action.asg.as_str());
+        let of_instances = self.instances.iter().filter_map(|instance| instance.asg.as_deref());
+        of_actions.chain(of_instances).collect()
+    }
+
+    /// The instances that a request asks for, by id or by capacity reservation.
+    fn asked<'a>(&'a self, body: &str) -> Vec<&'a Instance> {
+        let names = |instance: &&Instance| {
+            let reservation = instance.reservation.as_deref();
+            body.contains(&instance.id) || reservation.is_some_and(|id| body.contains(id))
+        };
+        self.instances.iter().filter(names).collect()
+    }
 }
 
 /// One call that was made.
@@ -61,7 +88,7 @@ impl Aws {
     }
 }
 
-/// Auto Scaling and EC2 name the operation in the form, SQS in a header; EKS by method and path.
+/// Auto Scaling and EC2 name the operation in the form, SQS and EventBridge in a header; EKS by method and path.
 fn operation(request: &Request) -> String {
     let of_form = request.body.split('&').find_map(|pair| pair.strip_prefix("Action="));
     let of_header =
@@ -78,18 +105,17 @@ fn answer(account: &Account, call: &Call) -> Response {
     if account.broken.contains(operation) {
         return Response::new(500, "text/plain", "broken on purpose");
     }
-    let asked: Vec<&Action> =
-        account.actions.iter().filter(|action| call.body.contains(&action.instance)).collect();
     match operation {
         "DescribeAutoScalingGroups" => {
             result(operation, &list("AutoScalingGroups", &groups(account)))
         }
         "DescribeLifecycleHooks" => result(operation, &list("LifecycleHooks", &hooks(account))),
         "DescribeAutoScalingInstances" => {
-            result(operation, &list("AutoScalingInstances", &memberships(&asked)))
+            result(operation, &list("AutoScalingInstances", &memberships(account, &call.body)))
         }
         "CompleteLifecycleAction" | "RecordLifecycleActionHeartbeat" => result(operation, ""),
-        "DescribeInstances" => xml(&instances(&asked)),
+        "DescribeInstances" => xml(&instances(&account.asked(&call.body))),
+        "DescribeInstanceStatus" => xml(&statuses(&account.asked(&call.body))),
         "DescribeCluster" => {
             let body = r#"{"__type":"ResourceNotFoundException","message":"No cluster found"}"#;
             let mut response = Response::new(404, "application/json", body);
@@ -97,7 +123,8 @@ fn answer(account: &Account, call: &Call) -> Response {
             response
         }
         "ChangeMessageVisibilityBatch" => hidden(&call.body),
-        "SendMessage" => Response::new(200, "application/x-amz-json-1.0", r#"{"MessageId":"1"}"#),
+        "SendMessage" => amz_json(&json!({ "MessageId": "1" })),
+        "PutEvents" => put(&call.body),
         other => Response::new(
             403,
             "text/xml",
@@ -127,14 +154,13 @@ fn list(name: &str, members: &BTreeSet<String>) -> String {
 }
 
 fn groups(account: &Account) -> BTreeSet<String> {
-    let group = |action: &Action| {
+    let group = |name: &str| {
         format!(
-            "<AutoScalingGroupName>{}</AutoScalingGroupName>\
-             <Tags><member><Key>ebbtide.dev/managed</Key><Value>true</Value></member></Tags>",
-            action.asg
+            "<AutoScalingGroupName>{name}</AutoScalingGroupName>\
+             <Tags><member><Key>ebbtide.dev/managed</Key><Value>true</Value></member></Tags>"
         )
     };
-    account.actions.iter().map(group).collect()
+    account.asgs().into_iter().map(group).collect()
 }
 
 fn hooks(account: &Account) -> BTreeSet<String> {
@@ -154,44 +180,77 @@ fn hooks(account: &Account) -> BTreeSet<String> {
     account.actions.iter().map(hook).collect()
 }
 
-fn memberships(asked: &[&Action]) -> BTreeSet<String> {
-    let membership = |action: &&Action| {
+fn memberships(account: &Account, body: &str) -> BTreeSet<String> {
+    let membership = |action: &Action| {
         format!(
             "<InstanceId>{}</InstanceId><AutoScalingGroupName>{}</AutoScalingGroupName>\
              <LifecycleState>{}</LifecycleState>",
             action.instance, action.asg, action.state
         )
     };
-    asked.iter().map(membership).collect()
+    let asked = account.actions.iter().filter(|action| body.contains(&action.instance));
+    asked.map(membership).collect()
 }
 
-fn instances(asked: &[&Action]) -> String {
-    let ids: BTreeSet<&str> = asked.iter().map(|action| action.instance.as_str()).collect();
-    let item = |id: &str| {
+fn instances(asked: &[&Instance]) -> String {
+    let tag =
+        |key: &str, value: &str| format!("<item><key>{key}</key><value>{value}</value></item>");
+    let item = |instance: &&Instance| {
+        let Instance { id, state, asg, .. } = instance;
+        let asg = asg.as_deref().map(|name| tag("aws:autoscaling:groupName", name));
         format!(
             "<item><instancesSet><item><instanceId>{id}</instanceId>\
-             <instanceState><code>16</code><name>running</name></instanceState>\
+             <instanceState><name>{state}</name></instanceState>\
              <privateDnsName>ip-10-0-3-41.eu-west-1.compute.internal</privateDnsName>\
-             <launchTime>2026-11-20T08:00:00.000Z</launchTime></item></instancesSet></item>"
+             <launchTime>2019-11-20T08:00:00.000Z</launchTime>\
+             <tagSet>{}{}</tagSet></item></instancesSet></item>",
+            tag("kubernetes.io/cluster/shop", "owned"),
+            asg.unwrap_or_default(),
         )
     };
-    let items: String = ids.into_iter().map(item).collect();
+    let items: String = asked.iter().map(item).collect();
     format!(
         "<DescribeInstancesResponse><reservationSet>{items}</reservationSet></DescribeInstancesResponse>"
     )
 }
 
+/// Each of them with a reboot ahead, if anything is.
+fn statuses(asked: &[&Instance]) -> String {
+    let item = |instance: &&Instance| {
+        let event = "<item><code>system-reboot</code><description>scheduled</description></item>";
+        format!(
+            "<item><instanceId>{}</instanceId><eventsSet>{}</eventsSet></item>",
+            instance.id,
+            if instance.is_scheduled { event } else { "" }
+        )
+    };
+    let items: String = asked.iter().map(item).collect();
+    format!(
+        "<DescribeInstanceStatusResponse><instanceStatusSet>{items}</instanceStatusSet>\
+         </DescribeInstanceStatusResponse>"
+    )
+}
+
+fn amz_json(body: &Value) -> Response {
+    Response::new(200, "application/x-amz-json-1.0", body.to_string())
+}
+
+/// An answer for each of a request's entries.
+fn each(body: &str, entry: impl Fn(&Value) -> Value) -> Vec<Value> {
+    let asked: Value = serde_json::from_str(body).unwrap_or_default();
+    asked["Entries"].as_array().into_iter().flatten().map(entry).collect()
+}
+
 /// Every entry succeeds.
 fn hidden(body: &str) -> Response {
-    let asked: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
-    let done: Vec<serde_json::Value> = asked["Entries"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|entry| serde_json::json!({ "Id": entry["Id"] }))
-        .collect();
-    let body = serde_json::json!({ "Successful": done, "Failed": [] });
-    Response::new(200, "application/x-amz-json-1.0", body.to_string())
+    let done = each(body, |entry| json!({ "Id": entry["Id"] }));
+    amz_json(&json!({ "Successful": done, "Failed": [] }))
+}
+
+/// Every event is taken.
+fn put(body: &str) -> Response {
+    let taken = each(body, |_| json!({ "EventId": "11710aed-b79e-4468-a20b-bb3c0c3b4860" }));
+    amz_json(&json!({ "FailedEntryCount": 0, "Entries": taken }))
 }
 
 fn escaped(text: &str) -> String {

@@ -3,7 +3,7 @@
 //! The process gets no other variable than those named here, so that nothing of the machine it runs on reaches it.
 
 use crate::aws::{Account, Aws};
-use crate::lambda::{Invocation, Posted, RuntimeApi};
+use crate::lambda::{FUNCTION_NAME, Invocation, Posted, RuntimeApi};
 use serde_json::Value;
 use std::io::{self, Read};
 use std::path::Path;
@@ -17,7 +17,7 @@ const WAIT: Duration = Duration::from_secs(60);
 
 /// The queue's URL, and the dead-letter queue's, for a function that is to have them.
 pub const QUEUES: [(&str, &str); 2] = [
-    ("QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/111122223333/ebbtide-lifecycle"),
+    ("QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/111122223333/ebbtide"),
     ("DEAD_LETTER_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/111122223333/ebbtide-dead"),
 ];
 
@@ -62,7 +62,7 @@ impl Environment {
         let mut child = Command::new(binary)
             .env_clear()
             .env("AWS_LAMBDA_RUNTIME_API", api.address().to_string())
-            .env("AWS_LAMBDA_FUNCTION_NAME", "ebbtide-lifecycle")
+            .env("AWS_LAMBDA_FUNCTION_NAME", FUNCTION_NAME)
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "128")
             .env("AWS_LAMBDA_LOG_FORMAT", "JSON")

@@ -10,8 +10,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+/// The function's name, whichever it is: nothing depends on it.
+pub const FUNCTION_NAME: &str = "ebbtide";
+
 /// The ARN that invocations carry; the account is made up.
-pub const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:111122223333:function:ebbtide-lifecycle";
+pub const FUNCTION_ARN: &str = "arn:aws:lambda:eu-west-1:111122223333:function:ebbtide";
 
 const ROOT: &str = "/2018-06-01/runtime/";
 

@@ -4,7 +4,7 @@
 //! as it is in Lambda. The whole-flow tests do without them, since they run in one process on virtual time.
 //!
 //! ```text
-//!   test or runtime-api ── Environment ──> process `lifecycle`
+//!   test or runtime-api ── Environment ──> process of a function
 //!                             │                 │  GET next, POST response     ─> lambda::RuntimeApi
 //!                             └── answers <──   │  Auto Scaling, EC2, EKS, SQS ─> aws::Aws
 //! ```
@@ -13,4 +13,5 @@ pub mod aws;
 pub mod environment;
 pub mod event;
 pub mod http;
+pub mod invocation;
 pub mod lambda;

@@ -4,9 +4,9 @@
 //!   event ─> act ─> before: in service, new, or in the warm pool ─> begin ─> … ─> where it was going
 //! ```
 
-use crate::demo::cue::{Content, Script};
-use decision::signal::{HookRoute, HookSignal, SignalKind, Transition};
-use decision::time::Timestamp;
+use crate::demo::blow::Blow;
+use crate::demo::cast::Part;
+use decision::signal::{HookRoute, HookSignal, Transition};
 use sandbox::World;
 use sandbox::aws::autoscaling::{Autoscaling, Capacity, LifecycleState, Way};
 use sandbox::aws::ec2::{Ec2, State};
@@ -28,6 +28,8 @@ pub(crate) enum Act {
     LaunchIntoWarmPool,
     /// It comes out of the warm pool.
     LaunchFromWarmPool,
+    /// AWS interrupts it, and its group learns of it later.
+    Struck(Blow),
 }
 
 impl Act {
@@ -48,7 +50,10 @@ impl Act {
 
     /// Whether the instance is in service before.
     pub(crate) fn is_from_service(self) -> bool {
-        matches!(self, Self::Terminate | Self::ToWarmPool | Self::ReplaceRootVolume)
+        matches!(
+            self,
+            Self::Terminate | Self::ToWarmPool | Self::ReplaceRootVolume | Self::Struck(_)
+        )
     }
 
     /// The words for people: what becomes of the instance.
@@ -61,13 +66,16 @@ impl Act {
             Self::Launch => "is launched into service",
             Self::LaunchIntoWarmPool => "is launched into the warm pool",
             Self::LaunchFromWarmPool => "comes out of the warm pool into service",
+            Self::Struck(blow) => blow.text(),
         }
     }
 
     /// The words for what the instance is before.
     pub(crate) fn before(self) -> &'static str {
         match self {
-            Self::Terminate | Self::ToWarmPool | Self::ReplaceRootVolume => "in service",
+            Self::Terminate | Self::ToWarmPool | Self::ReplaceRootVolume | Self::Struck(_) => {
+                "in service"
+            }
             Self::Launch | Self::LaunchIntoWarmPool => "the instance starts",
             Self::EndInWarmPool | Self::LaunchFromWarmPool => "stopped in the warm pool",
         }
@@ -76,7 +84,9 @@ impl Act {
     /// Makes a known instance what it must be before this act, if that is not to be in service.
     pub(crate) fn prepare(self, world: &mut World, instance: &str) {
         let (state, way) = match self {
-            Self::Terminate | Self::ToWarmPool | Self::ReplaceRootVolume => return,
+            Self::Terminate | Self::ToWarmPool | Self::ReplaceRootVolume | Self::Struck(_) => {
+                return;
+            }
             Self::Launch => (LifecycleState::Pending, Way::Launch),
             Self::LaunchIntoWarmPool => (LifecycleState::WarmedPending, Way::LaunchWarm),
             Self::EndInWarmPool | Self::LaunchFromWarmPool => {
@@ -94,7 +104,8 @@ impl Act {
     }
 
     /// Lets it happen.
-    pub(crate) fn begin(self, world: &mut World, instance: &str) {
+    pub(crate) fn begin(self, world: &mut World, part: &Part) {
+        let instance = part.instance.as_str();
         match self {
             Self::Terminate | Self::EndInWarmPool => {
                 Autoscaling::terminate(world, instance, Capacity::Keep);
@@ -103,6 +114,7 @@ impl Act {
             Self::ReplaceRootVolume => Autoscaling::replace_root_volume(world, instance),
             Self::Launch | Self::LaunchIntoWarmPool => Ec2::start(world, instance),
             Self::LaunchFromWarmPool => Autoscaling::from_warm_pool(world, instance),
+            Self::Struck(blow) => blow.begin(world, part),
         }
     }
 
@@ -118,40 +130,23 @@ impl Act {
             Self::Launch | Self::LaunchFromWarmPool | Self::ReplaceRootVolume => {
                 state == Some(LifecycleState::InService) && world.aws.ec2.is_up(instance)
             }
+            Self::Struck(blow) => blow.is_over(world, instance),
         }
     }
-}
 
-/// An instance's part in the demo.
-#[derive(Clone, Debug)]
-pub(crate) struct Part {
-    /// The instance.
-    pub(crate) instance: String,
-    /// Its Auto Scaling group.
-    pub(crate) asg: String,
-    /// What happens to it.
-    pub(crate) act: Act,
-}
-
-/// Who plays: one part for each instance, after the latest event about it. What is older is played too, as the late
-/// message that it is.
-pub(crate) fn cast(script: &Script) -> Vec<Part> {
-    let mut parts: Vec<(Option<Timestamp>, Part)> = Vec::new();
-    for message in &script.messages {
-        let Content::Signal(signal) = &message.content else { continue };
-        let SignalKind::Hook(hook) = &signal.kind;
-        let part = Part {
-            instance: signal.instance.as_str().to_owned(),
-            asg: hook.asg.as_str().to_owned(),
-            act: Act::of(hook),
-        };
-        match parts.iter_mut().find(|(_, known)| known.instance == part.instance) {
-            None => parts.push((signal.sent_at, part)),
-            Some(known) if signal.sent_at >= known.0 => *known = (signal.sent_at, part),
-            Some(_) => {}
+    /// What befalls it, if its group has no part in that.
+    pub(crate) fn blow(self) -> Option<Blow> {
+        match self {
+            Self::Struck(blow) => Some(blow),
+            Self::Terminate
+            | Self::ToWarmPool
+            | Self::EndInWarmPool
+            | Self::ReplaceRootVolume
+            | Self::Launch
+            | Self::LaunchIntoWarmPool
+            | Self::LaunchFromWarmPool => None,
         }
     }
-    parts.into_iter().map(|(_, part)| part).collect()
 }
 
 /// Whether the load balancer of a group sends new requests through an instance now.

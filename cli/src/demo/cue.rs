@@ -1,11 +1,11 @@
-//! The event file: its messages, what each of them says, and how it is made true of the simulated world.
+//! The event file: its messages, and what each of them says.
 //!
-//! Whatever a queue or a person would hand to the function is taken as it is. Only two things in a body can't be the
-//! file's own: the token and the time of the lifecycle action, which the world makes.
+//! Whatever a queue or a person would hand to the function is taken as it is, but for what can't be the file's own:
+//! see `truth`.
 
 use crate::args::DemoArgs;
 use decision::event::{EventError, Parsed, parse};
-use decision::signal::{HookSignal, Signal, SignalKind};
+use decision::signal::{HookSignal, Reservation, Signal};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -38,8 +38,10 @@ pub(crate) struct Message {
 /// What a message says.
 #[derive(Clone, Debug)]
 pub(crate) enum Content {
-    /// A lifecycle action.
-    Signal(Signal),
+    /// A lifecycle action, or interruptions: one for each instance.
+    Signals(Vec<Signal>),
+    /// The same for the instances of a capacity reservation.
+    Reservation(Reservation),
     /// Nothing for the function to do, and why.
     Ignored(String),
     /// It can't be read, and why.
@@ -49,7 +51,8 @@ pub(crate) enum Content {
 impl Message {
     fn new(body: String) -> Self {
         let content = match parse(&body) {
-            Ok(Parsed::Signal(signal)) => Content::Signal(signal),
+            Ok(Parsed::Signals(signals)) => Content::Signals(signals),
+            Ok(Parsed::Reservation(reservation)) => Content::Reservation(reservation),
             Ok(Parsed::Ignored(ignored)) => Content::Ignored(ignored.reason.to_string()),
             Err(error) => Content::Unreadable(error.to_string()),
         };
@@ -58,12 +61,16 @@ impl Message {
 
     /// The instance and the hook that it speaks of, if it speaks of any.
     pub(crate) fn hook(&self) -> Option<(&str, &HookSignal)> {
+        self.signals()
+            .iter()
+            .find_map(|signal| Some((signal.instance.as_str(), signal.hook()?)))
+    }
+
+    /// What it says about instances that it names.
+    pub(crate) fn signals(&self) -> &[Signal] {
         match &self.content {
-            Content::Signal(signal) => {
-                let SignalKind::Hook(hook) = &signal.kind;
-                Some((signal.instance.as_str(), hook))
-            }
-            Content::Ignored(_) | Content::Unreadable(_) => None,
+            Content::Signals(signals) => signals,
+            Content::Reservation(_) | Content::Ignored(_) | Content::Unreadable(_) => &[],
         }
     }
 }
@@ -139,61 +146,5 @@ fn field(path: &str, seen: &str, expected: &str) -> EventError {
         path: path.to_owned(),
         seen: seen.to_owned(),
         expected: expected.to_owned(),
-    }
-}
-
-/// The body with the token and the time of the world's own lifecycle action in the place of the file's, in whatever
-/// shape it comes: an envelope's `detail`, flat, or the text in an SNS `Message`.
-pub(crate) fn made_true(body: &str, token: &str, time: &str) -> String {
-    let Ok(mut value) = serde_json::from_str::<Value>(body) else { return body.to_owned() };
-    let wrapped =
-        value.get("Message").and_then(Value::as_str).map(|inner| made_true(inner, token, time));
-    if let Some(inner) = wrapped {
-        value["Message"] = inner.into();
-    }
-    replace(&mut value, "LifecycleActionToken", token);
-    if let Some(detail) = value.get_mut("detail") {
-        replace(detail, "LifecycleActionToken", token);
-    }
-    for key in ["time", "Time", "Timestamp"] {
-        replace(&mut value, key, time);
-    }
-    value.to_string()
-}
-
-fn replace(object: &mut Value, key: &str, text: &str) {
-    if let Some(value) = object.get_mut(key) {
-        *value = text.into();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::made_true;
-
-    #[test]
-    fn token_and_time_are_the_worlds_in_every_shape() {
-        let rows = [
-            (
-                "envelope",
-                r#"{"time":"t","detail":{"LifecycleActionToken":"old","EC2InstanceId":"i-1"}}"#,
-                r#"{"detail":{"EC2InstanceId":"i-1","LifecycleActionToken":"new"},"time":"now"}"#,
-            ),
-            (
-                "flat",
-                r#"{"Time":"t","LifecycleActionToken":"old"}"#,
-                r#"{"LifecycleActionToken":"new","Time":"now"}"#,
-            ),
-            (
-                "wrapped",
-                r#"{"Message":"{\"LifecycleActionToken\":\"old\"}","Timestamp":"t"}"#,
-                r#"{"Message":"{\"LifecycleActionToken\":\"new\"}","Timestamp":"now"}"#,
-            ),
-            ("nothing of it", r#"{"Event":"x"}"#, r#"{"Event":"x"}"#),
-            ("no JSON", "{", "{"),
-        ];
-        for (name, body, expected) in rows {
-            assert_eq!(made_true(body, "new", "now"), expected, "{name}");
-        }
     }
 }

@@ -105,7 +105,7 @@ fn unplayed(index: usize, message: &Message, scene: &Scene, with: &Run) -> Optio
     match &message.content {
         Content::Ignored(why) => Some(format!("{name}: acknowledged, nothing to do: {why}")),
         Content::Unreadable(why) => Some(format!("{name}: unreadable: {why}")),
-        Content::Signal(_) => {
+        Content::Signals(_) | Content::Reservation(_) => {
             let (instance, hook) = message.hook()?;
             let part = scene.parts.iter().find(|part| part.instance == instance)?;
             let late = part.act != Act::of(hook);

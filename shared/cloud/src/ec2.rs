@@ -9,7 +9,7 @@
 
 use crate::autoscaling::more;
 use crate::clients::Settings;
-use crate::error::{AnswerError, Call, CloudError};
+use crate::error::{Call, CloudError};
 use crate::signed::{Service, Signed};
 use decision::id::{InstanceId, ReservationId};
 use decision::snapshot::aws::Instance;
@@ -58,7 +58,7 @@ impl Ec2 {
         &self,
         call: &Call,
         form: &str,
-        read: fn(&str) -> Result<(Vec<T>, Option<String>), AnswerError>,
+        read: fn(&str) -> xml::Page<T>,
     ) -> Result<Vec<T>, CloudError> {
         let mut found = Vec::new();
         let mut body = form.to_owned();
@@ -90,8 +90,8 @@ pub async fn instances(
     Ok(found)
 }
 
-/// DescribeInstances by capacity reservation: all the instances that run in it, and those that ended in
-/// it within about the last hour. A reservation that EC2 does not know has none.
+/// DescribeInstances by capacity reservation: the instances that were launched into it, in whichever
+/// state. A reservation that EC2 does not know has none.
 pub async fn reserved(ec2: &Ec2, reservation: &ReservationId) -> Result<Vec<Instance>, CloudError> {
     let call = Call::new("describe instances of", reservation);
     let form = describe_instances("capacity-reservation-id", [reservation.as_str()].into_iter());

@@ -108,9 +108,9 @@ struct TooLarge {
     bytes: usize,
 }
 
-/// PutEvents: sends the events to a bus, given by name or ARN, in as few requests as hold them. An entry
-/// that is too large or refused does not keep the others from being sent; the error is that of the first
-/// one. A request that fails as a whole is the error, and ends it.
+/// PutEvents: sends the events to a bus, given by name or ARN, in as few requests as hold them. Entries
+/// that are too large or refused do not keep the others from being sent; the error is one of theirs. A
+/// request that fails as a whole is the error, and ends it.
 pub async fn put(events: &Events, bus: &str, entries: &[Entry]) -> Result<(), CloudError> {
     let whole = Call::new("put events to", bus);
     let (requests, mut failed) = requests(bus, entries);

@@ -246,7 +246,7 @@ fn admit_hook<'a>(
     let metadata = facts.map_or(hook.metadata.as_deref(), |facts| facts.metadata.as_deref());
     let (overrides, mistakes) = match scope::hook(&hook.hook, metadata, policy) {
         Ok(Ok(overrides)) => (overrides, Vec::new()),
-        Ok(Err(mistakes)) => (Overrides::default(), mistakes),
+        Ok(Err(mistakes)) => (Overrides::readable(metadata), mistakes),
         Err(foreign) => return ignored(foreign),
     };
     if let Some(out) = out_of_scope(seen, snapshot, policy) {
@@ -292,10 +292,7 @@ fn admit_interruption<'a>(
         return over(why);
     }
     let Ok(hooks) = &snapshot.aws.hooks else { return again(seen, snapshot) };
-    let (overrides, mistakes) = match scope::overrides(hooks, policy) {
-        Ok(overrides) => (overrides, Vec::new()),
-        Err(mistakes) => (Overrides::default(), mistakes),
-    };
+    let (overrides, mistakes) = scope::overrides(hooks, policy);
     let own = policy.overridden(&overrides);
     if own.mode == Mode::Paused {
         return Admission::Out(Next::Finished(Ending::Ignored("paused".into())));

@@ -40,9 +40,12 @@ pub fn decide(snapshot: &Snapshot, policy: &Policy) -> Decision {
                     Next::Finished(Ending::Observed)
                 }
                 Admission::In(admitted) => match admitted.way(snapshot, configured) {
-                    Way::Departure => next(admitted, departure.as_ref(), snapshot, &policy),
-                    Way::Arrival => next(admitted, arrival.as_ref(), snapshot, &policy),
-                    Way::Return => next(admitted, back.as_ref(), snapshot, &policy),
+                    Way::Departure => {
+                        let next = next(admitted, departure.as_ref(), snapshot);
+                        ways.lasting(admitted, next, (snapshot.now, &policy))
+                    }
+                    Way::Arrival => next(admitted, arrival.as_ref(), snapshot),
+                    Way::Return => next(admitted, back.as_ref(), snapshot),
                     Way::Later(at) => later(at, snapshot.now),
                 },
             };
@@ -94,6 +97,22 @@ impl<'a> Ways<'a> {
             ways.later.clear();
         }
         ways
+    }
+
+    /// What becomes of a signal of the departure. A recommendation beside something stronger leaves the course to that, and
+    /// lasts for its own time: its part of the record goes with it.
+    fn lasting(&self, admitted: &Admitted<'_>, next: Next, at: (Timestamp, &Policy)) -> Next {
+        let (now, policy) = at;
+        let is_stronger = |other: &Admitted<'_>| other.lapses_at(policy).is_none();
+        let Some(lapses_at) = admitted.lapses_at(policy) else { return next };
+        if !self.departing.iter().any(is_stronger) {
+            return next;
+        }
+        match next {
+            Next::ComeBack { at } => Next::ComeBack { at: lapses_at.max(at) },
+            Next::Finished(Ending::Done(_)) if now < lapses_at => Next::ComeBack { at: lapses_at },
+            next => next,
+        }
     }
 
     fn overridden(&self, policy: &Policy) -> Policy {
@@ -179,14 +198,9 @@ fn course(
 }
 
 /// One signal's part of the course: its own hook, its own deadline.
-fn next(
-    admitted: &Admitted<'_>,
-    course: Option<&Course>,
-    snapshot: &Snapshot,
-    policy: &Policy,
-) -> Next {
+fn next(admitted: &Admitted<'_>, course: Option<&Course>, snapshot: &Snapshot) -> Next {
     let Some(hook) = admitted.hook() else {
-        return unanswered(admitted, course, snapshot, policy);
+        return unanswered(admitted, course, snapshot);
     };
     let answer = |result: HookResult, why: String| Next::Answer { call: call(hook), result, why };
     let last = admitted.hard().map(|hard| hard - ANSWER_MARGIN);
@@ -201,18 +215,11 @@ fn next(
 }
 
 /// The same for an interruption, for which nobody waits.
-fn unanswered(
-    admitted: &Admitted<'_>,
-    course: Option<&Course>,
-    snapshot: &Snapshot,
-    policy: &Policy,
-) -> Next {
-    match (course.map(|course| &course.end), admitted.lapses_at(policy)) {
-        (Some(End::Done(_, why)), _) => Next::Finished(Ending::Done(why.clone())),
-        // A recommendation beside something stronger: that has its own course, this one has its time.
-        (Some(End::Again(at)), Some(lapses_at)) => Next::ComeBack { at: lapses_at.max(*at) },
-        (Some(End::Again(at)), None) => Next::ComeBack { at: *at },
-        (None, _) => Next::ComeBack { at: look_again(admitted.seen, snapshot.now) },
+fn unanswered(admitted: &Admitted<'_>, course: Option<&Course>, snapshot: &Snapshot) -> Next {
+    match course.map(|course| &course.end) {
+        Some(End::Done(_, why)) => Next::Finished(Ending::Done(why.clone())),
+        Some(End::Again(at)) => Next::ComeBack { at: *at },
+        None => Next::ComeBack { at: look_again(admitted.seen, snapshot.now) },
     }
 }
 

@@ -74,6 +74,11 @@ impl<'a> Case<'a> {
         each.collect::<Option<Vec<_>>>()?.into_iter().max()
     }
 
+    /// Whether its load balancers are to be left: more than a cordon is asked for, and by more than a recommendation.
+    fn drains(&self) -> bool {
+        self.reaction() == Reaction::Drain && self.lapses_at().is_none()
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         self.snapshot.now
     }
@@ -170,6 +175,9 @@ fn is_scheduled(case: &Case<'_>) -> bool {
 /// The instance runs no more: ghosts out, and by policy the taint that frees what its pods held.
 fn ended(case: &Case<'_>, mut report: Report) -> Course {
     report.stage = Stage::Ended;
+    if !case.drains() {
+        return case.done(Vec::new(), report, "the instance runs no more".into());
+    }
     let mut steps = Vec::new();
     for group in case.snapshot.aws.target_groups.iter().flatten() {
         let standing = standing(group, &order(case), case.policy);
@@ -293,7 +301,7 @@ fn withdraw_blind(
     records: Records<'_>,
     report: &mut Report,
 ) -> (Vec<Step>, Option<Timestamp>) {
-    if case.reaction() != Reaction::Drain || case.lapses_at().is_some() {
+    if !case.drains() {
         return (Vec::new(), None);
     }
     let order = Order { records, ..order(case) };

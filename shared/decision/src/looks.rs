@@ -115,7 +115,7 @@ pub fn target_groups(
     let wanted = if departing.is_empty() {
         !arriving.is_empty() && came_back()
     } else if is_gone(snapshot) {
-        true
+        asks_to_drain(snapshot, &departing, policy)
     } else {
         snapshot.cluster != ClusterView::NotAsked
             && asks_to_drain(snapshot, &departing, policy)

@@ -256,6 +256,24 @@ impl Overrides {
     }
 }
 
+impl Overrides {
+    /// What of the metadata can be read when some of it can't: a mistake in one setting must not undo the caution that
+    /// another asks for, and a mode that can't be read is `observe`.
+    pub fn readable(metadata: Option<&str>) -> Self {
+        let Some(serde_json::Value::Object(entries)) = metadata.and_then(marked) else {
+            return Self::default();
+        };
+        let cautious = |key: &str| {
+            let mode = SETTINGS.iter().find(|setting| setting.key == Some("mode"));
+            mode.filter(|_| key == "mode").map(|setting| (setting, "observe".to_owned()))
+        };
+        let read = entries
+            .iter()
+            .filter_map(|(key, value)| read_override(key, value).ok().or_else(|| cautious(key)));
+        Self(read.collect())
+    }
+}
+
 fn marked(metadata: &str) -> Option<serde_json::Value> {
     match serde_json::from_str(metadata) {
         Ok(serde_json::Value::Object(mut object)) => object.remove("ebbtide"),

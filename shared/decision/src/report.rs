@@ -8,6 +8,7 @@ mod text;
 pub use remaining::{Advice, Ending, Hold, Remaining};
 
 use crate::admit::{Admitted, Asks};
+use crate::annotation::Departure;
 use crate::id::{AsgName, HookName, InstanceId, NodeName, PodKey};
 use crate::judge::Bench;
 use crate::limits::HEARTBEAT_SUPPORTED_MIN;
@@ -98,6 +99,8 @@ pub struct Report {
     pub since: Option<Timestamp>,
     /// The earliest hard deadline.
     pub hard: Option<Timestamp>,
+    /// What interrupts it then, in words; `None`: a hook's global timeout.
+    pub hard_by: Option<String>,
     /// The soft deadline.
     pub soft: Option<Timestamp>,
     /// Where it stands with its target groups, one line each.
@@ -125,6 +128,7 @@ impl Report {
             stage,
             since: None,
             hard: None,
+            hard_by: None,
             soft: None,
             registrations: Vec::new(),
             remaining: Vec::new(),
@@ -145,12 +149,28 @@ impl Report {
         for signal in signals {
             match signal.asks {
                 Asks::Hook { signal, facts } => self.hook(signal, facts, memory),
-                Asks::Interruption { interruption, .. } => self.cause(&interruption.cause),
+                Asks::Interruption { interruption, .. } => {
+                    self.cause(&interruption.cause);
+                    if self.hard.is_some() && signal.hard() == self.hard {
+                        self.hard_by = Some(interruption.cause.to_string());
+                    }
+                }
             }
             let mistakes = signal.mistakes.iter();
             self.warnings.extend(
                 mistakes.map(|mistake| format!("NotificationMetadata, {mistake}; not applied")),
             );
+        }
+    }
+
+    /// What the record knows besides: a deadline that another signal brought may be earlier.
+    pub(crate) fn record(&mut self, record: &Departure) {
+        let known = record.because.iter().filter_map(|by| Some((by.hard?, &by.by))).min();
+        if let Some((hard, by)) = known
+            && self.hard.is_none_or(|own| hard < own)
+        {
+            self.hard = Some(hard);
+            self.hard_by = Some(format!("{by}, on record"));
         }
     }
 

@@ -79,13 +79,18 @@ pub fn hook(
     }
 }
 
-/// What the terminate hooks of a group override for its interruptions too: those of the first of ours, by name.
-pub fn overrides(hooks: &[Hook], policy: &Policy) -> Result<Overrides, Vec<SettingError>> {
+/// What the terminate hooks of a group override for its interruptions too: those of the first of ours, by name; and the
+/// mistakes in it.
+pub fn overrides(hooks: &[Hook], policy: &Policy) -> (Overrides, Vec<SettingError>) {
     let mut leaving: Vec<&Hook> =
         hooks.iter().filter(|hook| hook.transition == Transition::Terminating).collect();
     leaving.sort_by(|one, other| one.name.cmp(&other.name));
-    leaving
-        .into_iter()
-        .find_map(|one| hook(&one.name, one.metadata.as_deref(), policy).ok())
-        .unwrap_or_else(|| Ok(Overrides::default()))
+    for one in leaving {
+        match hook(&one.name, one.metadata.as_deref(), policy) {
+            Ok(Ok(overrides)) => return (overrides, Vec::new()),
+            Ok(Err(mistakes)) => return (Overrides::readable(one.metadata.as_deref()), mistakes),
+            Err(_) => {}
+        }
+    }
+    (Overrides::default(), Vec::new())
 }

@@ -62,6 +62,8 @@ pub struct App {
     pub decide: Decide,
     /// The first question of the looks. Tests put a broken one here, to show that only its own instance suffers.
     pub wants_instance: Wants,
+    /// The event bus that hears of our departures; `None`: nobody does.
+    pub event_bus: Option<String>,
     /// As which function metrics are printed; `None`: not at all.
     pub metrics: Option<crate::metric::Function>,
     pub(crate) kept: Kept,
@@ -157,6 +159,7 @@ impl App {
             dial,
             decide,
             wants_instance,
+            event_bus: None,
             metrics: None,
             kept: Kept::new(),
         }

@@ -35,6 +35,8 @@ pub struct Config {
     pub queues: Option<Queues>,
     /// How many environments may run at once, 2 to 1,000: each takes its part of AWS's rate limits.
     pub concurrency: u16,
+    /// The event bus that our own events go to, by name or ARN; `None`: none are sent.
+    pub event_bus: Option<String>,
     /// What Lambda's runtime logs; it reads the same variable itself.
     pub log_level: LogLevel,
 }

@@ -41,7 +41,8 @@ impl fmt::Debug for EntryError {
 pub async fn run(function: Function) -> Result<(), EntryError> {
     telemetry::init();
     let config = Config::from_env().map_err(EntryError::Config)?;
-    let app = &App { metrics: Some(function), ..build(&config) };
+    let event_bus = config.event_bus.clone();
+    let app = &App { metrics: Some(function), event_bus, ..build(&config) };
     let is_first = &Cell::new(true);
     let handler = service_fn(move |event: LambdaEvent<Value>| async move {
         let start = if is_first.replace(false) { Start::Cold } else { Start::Warm };

@@ -20,6 +20,7 @@ pub mod gather;
 pub mod limiter;
 pub mod message;
 pub mod metric;
+mod news;
 mod once;
 mod record;
 pub mod retry;

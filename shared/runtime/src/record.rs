@@ -5,10 +5,12 @@ use crate::caught::caught;
 use crate::execute::Done;
 use crate::message::Inbox;
 use crate::metric::{self, Dimensions, Metric, Values};
+use crate::news::{Chapter, News};
 use crate::telemetry::{self, Closing, Trigger};
 use crate::turn::Turn;
 use decision::decision::{Decision, Ending};
 use decision::id::InstanceId;
+use decision::policy::Policy;
 use decision::step::{Class, HookResult, Outcome};
 use decision::time::Timestamp;
 use serde_json::{Value, json};
@@ -88,6 +90,10 @@ pub(crate) struct Ledger {
     fates: BTreeMap<String, Fate>,
     /// Instances whose departure or arrival is over.
     over: BTreeSet<InstanceId>,
+    /// Instances whose node was cordoned.
+    begun: BTreeSet<InstanceId>,
+    /// Pages about departures that do not move.
+    blocked: BTreeMap<InstanceId, String>,
     values: Values,
 }
 
@@ -105,6 +111,8 @@ impl Ledger {
             sent: sent.collect(),
             fates: BTreeMap::new(),
             over: BTreeSet::new(),
+            begun: BTreeSet::new(),
+            blocked: BTreeMap::new(),
             values,
         }
     }
@@ -123,13 +131,15 @@ impl Ledger {
         self.fates.insert(message.to_owned(), fate);
     }
 
-    pub(crate) fn turn(&mut self, turn: &Turn, now: Timestamp) {
+    pub(crate) fn turn(&mut self, turn: &Turn, policy: &Policy, now: Timestamp) {
         self.closing.turns += 1;
         self.closing.held =
             turn.decisions.iter().map(|decision| decision.report.remaining.len()).sum();
         for decision in turn.decisions.iter().filter(|decision| decision.report.tell_blocked) {
             tracing::debug!(instance = %decision.instance, "blocked");
             self.values.add(Metric::DeparturesBlocked, 1);
+            let page = caught(|| decision.report.page(now, policy)).unwrap_or_default();
+            self.blocked.insert(decision.instance.clone(), page);
         }
         for done in &turn.outcomes.steps {
             self.step(done, &turn.decisions, now);
@@ -156,6 +166,9 @@ impl Ledger {
                     .find(|decision| decision.instance == done.instance)
                     .and_then(|decision| decision.report.since);
                 let age_ms = since.map(|since| millis(now.since(since)));
+                if done.kind == "cordon" {
+                    self.begun.insert(done.instance.clone());
+                }
                 match (done.kind, age_ms) {
                     ("cordon", Some(age)) => self.values.add(Metric::SignalToCordon, age),
                     ("deregister", Some(age)) => self.values.add(Metric::SignalToWithdrawn, age),
@@ -179,6 +192,30 @@ impl Ledger {
 
     pub(crate) fn reports(&self, decisions: &BTreeMap<InstanceId, Decision>) -> Value {
         decisions.values().map(|decision| self.departure(decision)).collect()
+    }
+
+    /// What the slice has to tell the world.
+    pub(crate) fn news(&self, decisions: &BTreeMap<InstanceId, Decision>) -> Vec<News> {
+        let mut news = Vec::new();
+        for (instance, decision) in decisions {
+            let mut tell = |chapter, page: Option<&String>| {
+                let mut detail = self.departure(decision);
+                if let Some(page) = page {
+                    detail["page"] = page.as_str().into();
+                }
+                news.push((chapter, detail));
+            };
+            if self.begun.contains(instance) {
+                tell(Chapter::Begun, None);
+            }
+            if let Some(page) = self.blocked.get(instance) {
+                tell(Chapter::Blocked, Some(page));
+            }
+            if self.is_over(decision) {
+                tell(Chapter::Ended, None);
+            }
+        }
+        news
     }
 
     /// The departure record: everything that is known of one instance at the end of its slice.

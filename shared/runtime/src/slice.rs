@@ -10,6 +10,7 @@
 use crate::app::App;
 use crate::execute::Answered;
 use crate::message::{Arrived, BARE, Inbox, Receipt, Reserved, Unreadable, read};
+use crate::news;
 use crate::record::{Fate, Ledger};
 use crate::turn::{self, Turn};
 use cloud::sqs::Hide;
@@ -84,7 +85,7 @@ pub async fn handle(app: &App, payload: Value, deadline: Timestamp) -> Value {
     slice.expand().await;
     slice.turns(until).await;
     slice.give_back().await;
-    slice.close()
+    slice.close().await
 }
 
 /// When the last turn must be over.
@@ -254,7 +255,7 @@ impl<'a> Slice<'a> {
             }
             let next = if storm { turn::Next::Later } else { turn::Next::Follows };
             let turn = turn::turn(self.app, &self.open, until, next).await;
-            self.ledger.turn(&turn, self.app.clock.now());
+            self.ledger.turn(&turn, &self.app.policy, self.app.clock.now());
             self.apply(&turn).await;
             if storm {
                 self.spread();
@@ -443,8 +444,9 @@ impl<'a> Slice<'a> {
         }
     }
 
-    fn close(self) -> Value {
+    async fn close(self) -> Value {
         let Self { app, began, queued, open, failed, decisions, ledger, .. } = self;
+        news::send(app, ledger.news(&decisions)).await;
         if queued {
             ledger.close(app, began, &decisions);
             let open = open.iter().map(|arrived| arrived.message.as_str());

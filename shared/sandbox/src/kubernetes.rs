@@ -18,6 +18,7 @@ pub mod budget;
 mod daemon;
 mod delete;
 mod eviction;
+mod index;
 pub mod kind;
 mod kubelet;
 pub mod lag;
@@ -29,6 +30,7 @@ mod owner;
 mod patch;
 mod pod;
 mod read;
+mod room;
 pub mod rule;
 pub mod scenario;
 mod scheduler;
@@ -121,6 +123,8 @@ pub struct Kubernetes {
     pub lags: Lags,
     /// What nodes look like whose instances start by themselves.
     pub template: NodeTemplate,
+    /// The same for the instances of one Auto Scaling group, by its name.
+    pub templates: BTreeMap<String, NodeTemplate>,
     /// Verb and resource (`patch`, `nodes`; `create`, `pods/eviction`) that are refused with 403.
     pub denied: BTreeSet<(String, String)>,
     /// Every pod that a caller removed.
@@ -133,7 +137,13 @@ pub struct Kubernetes {
     workloads: BTreeMap<Arc<str>, owner::State>,
     services: BTreeMap<Key, service::Service>,
     budgets: BTreeMap<Key, budget::State>,
-    pending: BTreeSet<Key>,
+    /// The pods with something on a node, by its name.
+    runs_on: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
+    daemons: BTreeSet<Arc<str>>,
+    services_by_label: index::Index,
+    budgets_by_label: index::Index,
+    room: room::Room,
+    pending: room::Pending,
     queued: BTreeSet<Task>,
     other: Option<OtherParty>,
     addresses: u32,
@@ -183,6 +193,23 @@ impl Kubernetes {
     /// Whether the pod's containers run right now, whatever the API says.
     pub fn pod_running(&self, uid: &str) -> bool {
         self.pods.get(uid).is_some_and(kubelet::Run::runs)
+    }
+
+    /// The node that a pod was bound to, while anything of it is left there.
+    pub(crate) fn node_of_pod(&self, uid: &str) -> Option<&str> {
+        self.pods.get(uid)?.node.as_deref()
+    }
+
+    /// How many pods of a node could be evicted and have not ended: not a DaemonSet's, not the kubelet's own.
+    pub(crate) fn evictable_on(&self, node: &str) -> usize {
+        let counts = |pod: &&Object| {
+            let run = self.pods.get(&pod.meta.uid);
+            let bound = run.is_some_and(|run| {
+                matches!(run.work.kind, WorkloadKind::DaemonSet | WorkloadKind::Static)
+            });
+            !bound && !pod::is_terminal(pod)
+        };
+        self.pods_on(node).filter(counts).count()
     }
 
     /// A pod by namespace and name.

@@ -14,6 +14,7 @@ pub mod aws;
 pub mod fault;
 pub mod kubernetes;
 pub mod lambda;
+pub mod measure;
 pub mod scenario;
 pub mod traffic;
 pub mod wire;

@@ -10,6 +10,7 @@ use crate::aws::{Aws, AwsEvent};
 use crate::fault::Faults;
 use crate::kubernetes::{Kubernetes, KubernetesEvent};
 use crate::lambda::Process;
+use crate::measure::Measures;
 use crate::scenario::{Registrar, ScenarioEvent};
 use crate::traffic::{Traffic, TrafficEvent};
 use std::collections::{BTreeMap, VecDeque};
@@ -73,6 +74,8 @@ pub struct World {
     pub faults: Faults,
     /// How long the way takes.
     pub latency: Latency,
+    /// What became of instances that were warned of.
+    pub measures: Measures,
     /// All calls in order.
     pub calls: Vec<Call>,
     /// Who registers instances in target groups of their own accord.
@@ -235,7 +238,7 @@ impl World {
 fn shows(event: &AwsEvent) -> bool {
     match event {
         AwsEvent::Autoscaling(_) | AwsEvent::Ec2(_) => true,
-        AwsEvent::Elb(step) => !matches!(step, elbv2::Step::Check(_) | elbv2::Step::Rerouted),
+        AwsEvent::Elb(step) => !matches!(step, elbv2::Step::Check(_) | elbv2::Step::Rerouted(_)),
         AwsEvent::Deliver { .. } => false,
     }
 }
@@ -277,6 +280,7 @@ impl Sandbox {
             traffic: Traffic::default(),
             faults: Faults::default(),
             latency: Latency::default(),
+            measures: Measures::default(),
             calls: Vec::new(),
             registrars: Vec::new(),
             story: Vec::new(),

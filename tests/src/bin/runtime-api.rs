@@ -1,7 +1,8 @@
 //! `cargo run -p tests --bin runtime-api -- events/FILE [VARIABLE=value …]`: one invocation of the real binary by hand.
 //!
-//! Builds the function as it is deployed, starts it with a Runtime API and an AWS on loopback in which the event is
-//! true (its EKS cluster does not exist), and prints what it logged, which calls it made, and what it answered.
+//! Builds the function that hears such events as it is deployed, starts it with a Runtime API and an AWS on loopback in
+//! which the event is true (its EKS cluster does not exist), and prints what it logged, which calls it made, and what it
+//! answered.
 
 use serde_json::Value;
 use std::io::{self, Write};
@@ -9,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use tests::aws::Account;
 use tests::environment::{Environment, QUEUES};
-use tests::event::actions;
 
 const USAGE: &str = "usage: runtime-api events/FILE [VARIABLE=value ...]";
 
@@ -39,10 +39,13 @@ fn run() -> io::Result<()> {
         .collect::<io::Result<Vec<_>>>()?;
     let text = std::fs::read_to_string(file).map_err(|error| named(file, &error))?;
     let payload: Value = serde_json::from_str(&text).map_err(|error| named(file, &error))?;
-    let account = Account { actions: actions(&payload), ..Account::default() };
+    let account = Account::of(&payload);
+    // A batch with both goes to the function that answers hooks.
+    let is_interruption = account.actions.is_empty() && !account.instances.is_empty();
+    let function = if is_interruption { "interruption" } else { "lifecycle" };
     let settings: Vec<(&str, &str)> = QUEUES.into_iter().chain(settings).collect();
 
-    let mut function = Environment::start(&built()?, account, &settings)?;
+    let mut function = Environment::start(&built(function)?, account, &settings)?;
     let answer = function.invoke(&text, DEADLINE_MS);
     let calls = function.aws.calls();
     let ended = function.end()?;
@@ -58,18 +61,18 @@ fn run() -> io::Result<()> {
 }
 
 /// The binary, built by itself, as it is for Lambda: built with the rest it would have the tests' features.
-fn built() -> io::Result<PathBuf> {
+fn built(function: &str) -> io::Result<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = root.join("target");
     let built = Command::new(env!("CARGO"))
-        .args(["build", "--locked", "-p", "lifecycle", "--target-dir"])
+        .args(["build", "--locked", "-p", function, "--target-dir"])
         .arg(&target)
         .current_dir(&root)
         .status()?;
     if !built.success() {
         return Err(io::Error::other("the function does not build"));
     }
-    Ok(target.join("debug").join(format!("lifecycle{}", std::env::consts::EXE_SUFFIX)))
+    Ok(target.join("debug").join(format!("{function}{}", std::env::consts::EXE_SUFFIX)))
 }
 
 fn named(file: &str, error: &impl std::fmt::Display) -> io::Error {

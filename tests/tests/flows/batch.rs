@@ -148,6 +148,7 @@ async fn evicted_after(opens: Millis, rights: impl FnOnce(&mut World) + 'static)
             let budget = key("default", "lone");
             world.kubernetes.store.update(Kind::PodDisruptionBudget, &budget, |budget| {
                 budget.spec.edit()["maxUnavailable"] = 1.into();
+                budget.status.edit()["disruptionsAllowed"] = 1.into();
             });
         })
         .run()
@@ -165,4 +166,15 @@ async fn a_budget_that_opens_during_a_wait_is_used_at_once() {
         let after = evicted_after(opens, |_| {}).await;
         assert!(after < SECOND / 2, "opened at {opens}, used {after} ms later");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_right_to_watch_budgets_the_next_look_finds_it() {
+    let denied = |world: &mut World| {
+        let right = ("watch".to_owned(), "poddisruptionbudgets".to_owned());
+        world.kubernetes.denied.insert(right);
+    };
+    let early = evicted_after(4 * SECOND, denied).await;
+    let late = evicted_after(5 * SECOND, denied).await;
+    assert!(early.max(late) > SECOND, "{early} ms, {late} ms");
 }

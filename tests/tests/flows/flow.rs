@@ -5,11 +5,13 @@ use decision::decide::decide;
 use decision::looks::wants_instance;
 use decision::policy::Policy;
 use ebbtide::stage::{Deployment, function_of};
-use runtime::app::{Decide, Wants};
+use runtime::app::{App, Decide, Wants};
 use sandbox::fault::{Fault, Scope, Window};
 use sandbox::kubernetes::{Workload, WorkloadKind};
 use sandbox::lambda::Lambda;
-use sandbox::scenario::{Incident, LIFECYCLE_QUEUE, Owner, Place, START, Scenario};
+use sandbox::scenario::{
+    INTERRUPTION_QUEUE, Incident, LIFECYCLE_QUEUE, Owner, Place, START, Scenario,
+};
 use sandbox::world::{Millis, World};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -41,6 +43,7 @@ pub(crate) struct Flow {
     moments: Vec<(Millis, Moment)>,
     longest: Millis,
     goes_on: Millis,
+    interruptions: bool,
 }
 
 impl Flow {
@@ -59,7 +62,13 @@ impl Flow {
             moments: Vec::new(),
             longest: HOUR,
             goes_on: QUIET,
+            interruptions: false,
         }
+    }
+
+    /// The small world with the interruption function beside the lifecycle function, each on its own queue.
+    pub(crate) fn interrupted() -> Self {
+        Self { interruptions: true, ..Self::new() }
     }
 
     /// The same world without load balancers: a terminating instance's hook begins at once.
@@ -172,10 +181,18 @@ impl Flow {
         let place = self.scenario.build();
         let deployment = self.deployment(&place);
         let Self { scenario, decide, wants, mut moments, longest, goes_on, .. } = self;
-        let function = function_of(&place.sandbox, "lifecycle", &deployment, move |app| {
-            (app.decide, app.wants_instance) = (decide, wants);
-        });
-        let functions = [function];
+        let change = move |app: &mut App| (app.decide, app.wants_instance) = (decide, wants);
+        let mut queues = vec![LIFECYCLE_QUEUE];
+        let mut functions = vec![function_of(&place.sandbox, "lifecycle", &deployment, change)];
+        if self.interruptions {
+            let deployment = Deployment {
+                queue: INTERRUPTION_QUEUE.to_owned(),
+                dead_letter: format!("{INTERRUPTION_QUEUE}-dead-letter"),
+                ..deployment.clone()
+            };
+            functions.push(function_of(&place.sandbox, "interruption", &deployment, change));
+            queues.push(INTERRUPTION_QUEUE);
+        }
         let seen = RefCell::new(Seen::begin(&place));
         let look = |world: &World| seen.borrow_mut().look(world);
         let mut lambda = Lambda::new(&place.sandbox, &functions);
@@ -194,7 +211,7 @@ impl Flow {
         while place.sandbox.now() < until {
             let quiet = |world: &World| {
                 look(world);
-                world.now > last && is_quiet(world)
+                world.now > last && is_quiet(world, &queues)
             };
             lambda.drive(until, quiet).await;
             let pause = (place.sandbox.now() + goes_on).min(until);
@@ -203,7 +220,7 @@ impl Flow {
                 false
             };
             lambda.drive(pause, stop).await;
-            if is_quiet(&place.sandbox.world()) {
+            if is_quiet(&place.sandbox.world(), &queues) {
                 break;
             }
         }
@@ -233,8 +250,8 @@ fn lone(world: &World, node: &str) -> bool {
 }
 
 /// Nothing of ours waits, and no message is left.
-fn is_quiet(world: &World) -> bool {
+fn is_quiet(world: &World, queues: &[&str]) -> bool {
     let waits =
         world.aws.autoscaling.actions.iter().any(|action| action.ours && action.ended.is_none());
-    !waits && world.aws.sqs.depth(LIFECYCLE_QUEUE) == 0
+    !waits && queues.iter().all(|queue| world.aws.sqs.depth(queue) == 0)
 }

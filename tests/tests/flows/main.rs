@@ -13,6 +13,7 @@ mod defect;
 mod deleted_group;
 mod flow;
 mod hooks;
+mod interruption;
 mod lost_hook;
 mod mode;
 mod past;

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 /// Functions that are deployed.
-const FUNCTIONS: [&str; 1] = ["lifecycle"];
+const FUNCTIONS: [&str; 2] = ["interruption", "lifecycle"];
 
 /// Crates that must not be linked, and why.
 const NOT_LINKED: &[(&str, &str)] = &[
     ("aws-lc-rs", "one crypto provider: ring"),
     ("aws-lc-sys", "one crypto provider: ring"),
-    ("aws-sdk-ec2", "nine gigabytes to compile, for one call"),
+    ("aws-sdk-ec2", "nine gigabytes to compile, for two calls"),
+    ("aws-sdk-eventbridge", "a crate for one call"),
     ("aws-sdk-sts", "tokens are presigned offline"),
     ("chrono", "jiff is our time"),
     ("ebbtide", "the program is for people"),

@@ -10,6 +10,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cluster", &["decision"]),
     ("decision", &[]),
     ("ebbtide", &["cloud", "cluster", "decision", "runtime", "sandbox"]),
+    ("interruption", &["runtime"]),
     ("lifecycle", &["runtime"]),
     ("runtime", &["cloud", "cluster", "decision"]),
     // It would share the mistakes of what it tests.
@@ -19,6 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// What they may use besides in their own tests.
 const MAY_USE_IN_TESTS: &[(&str, &[&str])] = &[
+    ("interruption", &["tests"]),
     ("lifecycle", &["tests"]),
     ("runtime", &["sandbox"]),
     ("tests", &["cloud", "cluster", "decision", "ebbtide", "runtime", "sandbox"]),

@@ -4,8 +4,9 @@ use crate::{none, read, root};
 use std::collections::BTreeSet;
 use std::fs;
 
-const MANIFESTS: [&str; 8] = [
+const MANIFESTS: [&str; 9] = [
     "cli/Cargo.toml",
+    "functions/interruption/Cargo.toml",
     "functions/lifecycle/Cargo.toml",
     "shared/cloud/Cargo.toml",
     "shared/cluster/Cargo.toml",
@@ -96,12 +97,9 @@ fn decisions_clippy_bans_all_that_the_workspaces_bans_and_more() {
         assert!(bans(&whole, what), "{what} is not banned");
     }
     assert!(bans(&core, "std::thread::sleep") && bans(&core, "std::fs"), "decision bans more");
-    let others = ["cli", "functions/lifecycle", "shared/cloud", "shared/cluster", "shared/runtime"];
-    for directory in others {
-        assert!(
-            !root().join(directory).join("clippy.toml").exists(),
-            "{directory} has its own rules"
-        );
+    for manifest in MANIFESTS.iter().filter(|path| !path.starts_with("shared/decision/")) {
+        let rules = root().join(manifest).with_file_name("clippy.toml");
+        assert!(!rules.exists(), "{} are rules of its own", rules.display());
     }
 }
 

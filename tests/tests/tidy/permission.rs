@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 const POLLER: [&str; 3] = ["sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ReceiveMessage"];
 
 /// The services' names in IAM, by the file of `cloud` that calls them.
-const SERVICES: [(&str, &str); 5] = [
+const SERVICES: [(&str, &str); 6] = [
     ("autoscaling.rs", "autoscaling"),
     ("ec2.rs", "ec2"),
     ("eks.rs", "eks"),
     ("elbv2.rs", "elasticloadbalancing"),
+    ("events.rs", "events"),
     ("sqs.rs", "sqs"),
 ];
 
@@ -53,9 +54,13 @@ fn action(operation: &str) -> String {
     words.map(capital).collect()
 }
 
-/// The operations that a line of `cloud` calls.
+/// What stands before an operation that is named in text: in a form, or in a header.
+const NAMED: [&str; 2] = [r#"append_pair("Action", ""#, r#""AWSEvents."#];
+
+/// The operation that a line of `cloud` calls.
 fn called(line: &str) -> Option<String> {
-    if let Some((_, rest)) = line.split_once(r#"append_pair("Action", ""#) {
+    let named = NAMED.iter().find_map(|before| line.split_once(before));
+    if let Some((_, rest)) = named {
         return rest.split('"').next().map(str::to_owned);
     }
     let (name, _) = line.split_once("()")?;

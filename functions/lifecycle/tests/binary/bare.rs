@@ -1,22 +1,19 @@
 //! Bare events: one slice, and the report is the answer.
 
-use crate::{IN_1970, IN_2100, account_of, event, events, invoke};
+use crate::invoke;
 use serde_json::Value;
+use tests::event::{named, sample};
+use tests::invocation::{IN_1970, IN_2100, account_of};
 
 /// Every lifecycle event there is, each in an AWS in which it is true and whose cluster was deleted.
 #[test]
 fn every_lifecycle_event_is_answered_with_continue() {
-    let mut names: Vec<String> = std::fs::read_dir(events())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.starts_with("autoscaling.") && name.ends_with(".json"))
-        .collect();
-    names.sort();
+    let names = named("autoscaling.");
     assert!(!names.is_empty());
     for name in names {
-        let text = event(&name);
+        let text = sample(&name);
         let seen = invoke(account_of(&text), &[], &text, IN_2100);
-        let fate = &seen.answer["fates"]["bare"];
+        let fate = seen.fate();
         assert_eq!(fate["fate"], "answered", "{name}: {:#}", seen.answer);
         assert_eq!(fate["result"], "CONTINUE", "{name}: {:#}", seen.answer);
         let payload: Value = serde_json::from_str(&text).unwrap();
@@ -34,16 +31,16 @@ fn every_lifecycle_event_is_answered_with_continue() {
 
 #[test]
 fn a_deadline_in_1970_counts_as_unknown() {
-    let text = event("autoscaling.terminate.json");
+    let text = sample("autoscaling.terminate.json");
     let seen = invoke(account_of(&text), &[], &text, IN_1970);
-    assert_eq!(seen.answer["fates"]["bare"]["result"], "CONTINUE", "{:#}", seen.answer);
+    assert_eq!(seen.fate()["result"], "CONTINUE", "{:#}", seen.answer);
 }
 
 #[test]
 fn observe_reports_and_writes_nothing() {
-    let text = event("autoscaling.terminate.json");
+    let text = sample("autoscaling.terminate.json");
     let seen = invoke(account_of(&text), &[("MODE", "observe")], &text, IN_2100);
-    assert_eq!(seen.answer["fates"]["bare"]["fate"], "observed", "{:#}", seen.answer);
+    assert_eq!(seen.fate()["fate"], "observed", "{:#}", seen.answer);
     let writes: Vec<&str> =
         seen.operations().into_iter().filter(|call| !call.starts_with("Describe")).collect();
     assert_eq!(writes, [""; 0]);
@@ -52,15 +49,15 @@ fn observe_reports_and_writes_nothing() {
 
 #[test]
 fn nothing_is_the_default() {
-    let text = event("autoscaling.terminate.json");
+    let text = sample("autoscaling.terminate.json");
     let seen = invoke(account_of(&text), &[("MODE", "")], &text, IN_2100);
-    assert_eq!(seen.answer["fates"]["bare"]["fate"], "observed", "{:#}", seen.answer);
+    assert_eq!(seen.fate()["fate"], "observed", "{:#}", seen.answer);
 }
 
 #[test]
 fn what_cannot_be_read_is_answered_with_the_reason() {
     let seen = invoke(account_of("{}"), &[], r#"{"detail-type": 7}"#, IN_2100);
-    let fate = &seen.answer["fates"]["bare"];
+    let fate = seen.fate();
     assert_eq!(fate["fate"], "dead_lettered", "{:#}", seen.answer);
     assert!(fate["why"].as_str().is_some_and(|why| !why.is_empty()), "{:#}", seen.answer);
     assert_eq!(seen.operations(), [""; 0], "there is no message to send anywhere");
@@ -68,7 +65,7 @@ fn what_cannot_be_read_is_answered_with_the_reason() {
 
 #[test]
 fn one_environment_serves_one_invocation_after_another() {
-    let text = event("autoscaling.terminate.json");
+    let text = sample("autoscaling.terminate.json");
     let mut function =
         tests::environment::Environment::start(crate::binary(), account_of(&text), &[]).unwrap();
     for _ in 0..3 {

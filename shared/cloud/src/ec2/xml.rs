@@ -13,6 +13,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 
+/// What one page of a list holds, and the token of the next one.
+pub(crate) type Page<T> = Result<(Vec<T>, Option<String>), AnswerError>;
+
 /// How the description of a scheduled event begins that will not happen (any more).
 const OVER: [&str; 2] = ["[Completed]", "[Canceled]"];
 
@@ -118,17 +121,16 @@ pub(crate) fn refusal(text: &str) -> ErrorMetadata {
     }
 }
 
-/// The instances of one page of DescribeInstances, and the token of the next one.
-pub(crate) fn instances(text: &str) -> Result<(Vec<Instance>, Option<String>), AnswerError> {
+/// The instances on one page of DescribeInstances.
+pub(crate) fn instances(text: &str) -> Page<Instance> {
     let response: DescribeInstancesResponse = parse(text)?;
     let reservations = response.reservation_set.item.into_iter();
     let described = reservations.flat_map(|reservation| reservation.instances_set.item);
     Ok((described.map(instance).collect::<Result<_, _>>()?, response.next_token))
 }
 
-/// The instances on one page of DescribeInstanceStatus that have an event ahead of them, and the token
-/// of the next page.
-pub(crate) fn scheduled(text: &str) -> Result<(Vec<InstanceId>, Option<String>), AnswerError> {
+/// The instances on one page of DescribeInstanceStatus that have an event ahead of them.
+pub(crate) fn scheduled(text: &str) -> Page<InstanceId> {
     let response: DescribeInstanceStatusResponse = parse(text)?;
     let statuses = response.instance_status_set.item.into_iter();
     let scheduled = statuses.filter(|status| status.events_set.item.iter().any(is_ahead));

@@ -1,8 +1,9 @@
 //! What holds for every client: one attempt, a timeout on tokio's clock, endpoints as given.
 
+use crate::events::begun;
 use crate::fake::{Answer, Wire, asg, group, instance};
 use cloud::clients::{ATTEMPT_TIMEOUT, Endpoints, OPERATION_TIMEOUT, http_client};
-use cloud::{Clients, CloudError, autoscaling, ec2, eks, elbv2, sqs};
+use cloud::{Clients, CloudError, autoscaling, ec2, eks, elbv2, events, sqs};
 use decision::id::ClusterName;
 use decision::step::Class;
 use std::io::{Read, Write};
@@ -13,7 +14,7 @@ use tokio::time::Instant;
 const QUEUE: &str = "https://sqs.eu-central-1.amazonaws.com/123456789012/ebbtide";
 
 /// Makes one call of each service, each of which is to fail.
-async fn failures(clients: &Clients) -> [(&'static str, CloudError, Duration); 5] {
+async fn failures(clients: &Clients) -> [(&'static str, CloudError, Duration); 6] {
     async fn timed<T: std::fmt::Debug>(
         name: &'static str,
         call: impl Future<Output = Result<T, CloudError>>,
@@ -29,30 +30,31 @@ async fn failures(clients: &Clients) -> [(&'static str, CloudError, Duration); 5
         timed("eks", eks::cluster(&clients.eks, &cluster)).await,
         timed("sqs", sqs::dead_letter(&clients.sqs, QUEUE, "{}", "why")).await,
         timed("ec2", ec2::instances(&clients.ec2, &ids)).await,
+        timed("events", events::put(&clients.events, "default", &[begun()])).await,
     ]
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_service_ends_by_the_timeout_and_is_asked_once() {
-    let wire = Wire::answering(std::array::from_fn::<_, 5, _>(|_| Answer::Silence));
+    let wire = Wire::answering(std::array::from_fn::<_, 6, _>(|_| Answer::Silence));
     for (name, error, took) in failures(&wire.clients()).await {
         assert!(matches!(error, CloudError::Unanswered { .. }), "{name}: {error:?}");
         assert_eq!(error.class(), Class::Again, "{name}");
         assert!(error.why().contains("timeout"), "{name}: {}", error.why());
         assert!((ATTEMPT_TIMEOUT..OPERATION_TIMEOUT).contains(&took), "{name}: {took:?}");
     }
-    assert_eq!(wire.sent().len(), 5);
+    assert_eq!(wire.sent().len(), 6);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_broken_connection_is_worth_another_try_but_not_ours() {
-    let wire = Wire::answering(std::array::from_fn::<_, 5, _>(|_| Answer::Broken));
+    let wire = Wire::answering(std::array::from_fn::<_, 6, _>(|_| Answer::Broken));
     for (name, error, _) in failures(&wire.clients()).await {
         assert!(matches!(error, CloudError::Unanswered { .. }), "{name}: {error:?}");
         assert_eq!(error.class(), Class::Again, "{name}");
         assert!(error.why().contains("connection reset by peer"), "{name}: {}", error.why());
     }
-    assert_eq!(wire.sent().len(), 5);
+    assert_eq!(wire.sent().len(), 6);
 }
 
 #[tokio::test(start_paused = true)]
@@ -61,30 +63,30 @@ async fn a_page_of_something_in_between_goes_by_its_status() {
     let rows = [(502, Class::Again), (429, Class::Throttled(None)), (403, Class::Denied)];
     for (status, class) in rows {
         let answer = || Answer::Of(status, page.to_owned());
-        let wire = Wire::answering(std::array::from_fn::<_, 5, _>(|_| answer()));
+        let wire = Wire::answering(std::array::from_fn::<_, 6, _>(|_| answer()));
         for (name, error, _) in failures(&wire.clients()).await {
             assert_eq!(error.class(), class, "{name}: {}", error.why());
         }
-        assert_eq!(wire.sent().len(), 5);
+        assert_eq!(wire.sent().len(), 6);
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_throttle_keeps_the_services_own_delay() {
     let answer = || Answer::With(429, ("retry-after", "7"), String::new());
-    let wire = Wire::answering(std::array::from_fn::<_, 5, _>(|_| answer()));
+    let wire = Wire::answering(std::array::from_fn::<_, 6, _>(|_| answer()));
     for (name, error, _) in failures(&wire.clients()).await {
         let expected = Class::Throttled(Some(Duration::from_secs(7)));
         assert_eq!(error.class(), expected, "{name}: {}", error.why());
     }
-    assert_eq!(wire.sent().len(), 5);
+    assert_eq!(wire.sent().len(), 6);
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_service_goes_to_the_endpoint_that_is_given() {
-    let wire = Wire::answering(std::array::from_fn::<_, 5, _>(|_| Answer::Broken));
+    let wire = Wire::answering(std::array::from_fn::<_, 6, _>(|_| Answer::Broken));
     let clients = wire.clients_in("eu-central-1", Endpoints::all("http://127.0.0.1:4566"));
-    assert_eq!(failures(&clients).await.len(), 5);
+    assert_eq!(failures(&clients).await.len(), 6);
     for sent in wire.sent() {
         assert!(sent.url.starts_with("http://127.0.0.1:4566/"), "{}", sent.url);
         assert!(sent.header("authorization").unwrap().contains("AKIDEXAMPLE/20261122/"));

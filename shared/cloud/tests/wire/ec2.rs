@@ -1,12 +1,13 @@
-//! EC2: the signed form, XML with several reservations, errors in EC2's own words.
+//! EC2: the signed forms, XML with several reservations and scheduled events, errors in EC2's own words.
 
 use crate::fake::{Answer, Wire, instance};
 use cloud::clients::Endpoints;
-use cloud::ec2::instances;
+use cloud::ec2::{instances, reserved, scheduled};
+use decision::id::ReservationId;
 use decision::snapshot::aws::{Instance, InstanceState};
 use decision::step::Class;
 use decision::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const XMLNS: &str = "xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\"";
 
@@ -200,5 +201,257 @@ async fn an_answer_that_cannot_be_understood_is_an_error() {
         let error = instances(&wire.clients().ec2, &ids).await.unwrap_err();
         assert!(error.why().contains(words), "{}", error.why());
         assert_eq!(error.class(), class, "{words}");
+    }
+}
+
+fn reservation_id() -> ReservationId {
+    ReservationId::parse("cr-0a1b2c3d4e5f60718").unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reservations_instances_are_found_by_filter_on_all_pages() {
+    let first = described("i-0aaa1111bbb22222c", "running", "");
+    let second = described("i-0bbb1111bbb22222c", "shutting-down", "");
+    let wire = Wire::answering([
+        page(&reservation(&first), "<nextToken>a+b=</nextToken>"),
+        page(&reservation(&second), ""),
+    ]);
+    let found = reserved(&wire.clients().ec2, &reservation_id()).await.unwrap();
+    let found: Vec<_> = found.iter().map(|found| (found.id.as_str(), found.state)).collect();
+    let expected = [
+        ("i-0aaa1111bbb22222c", InstanceState::Running),
+        ("i-0bbb1111bbb22222c", InstanceState::ShuttingDown),
+    ];
+    assert_eq!(found, expected);
+    let form = "Action=DescribeInstances&Version=2016-11-15&Filter.1.Name=capacity-reservation-id\
+                &Filter.1.Value.1=cr-0a1b2c3d4e5f60718&MaxResults=1000";
+    assert_eq!(wire.bodies(), [form.to_owned(), format!("{form}&NextToken=a%2Bb%3D")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reservation_that_nobody_runs_in_has_no_instances() {
+    let wire = Wire::answering([page("", "")]);
+    assert_eq!(reserved(&wire.clients().ec2, &reservation_id()).await.unwrap(), []);
+    assert_eq!(wire.sent().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reservations_list_ends_too_and_its_errors_name_it() {
+    let throttled = error(503, "RequestLimitExceeded", "Request limit exceeded.");
+    let wire = Wire::answering([throttled]);
+    let error = reserved(&wire.clients().ec2, &reservation_id()).await.unwrap_err();
+    assert_eq!(error.class(), Class::Throttled(None));
+    let why = "describe instances of cr-0a1b2c3d4e5f60718: RequestLimitExceeded: \
+               Request limit exceeded. (HTTP 503)";
+    assert_eq!(error.why(), why);
+    assert_eq!(wire.sent().len(), 1);
+
+    let endless = || page("", "<nextToken>again</nextToken>");
+    let wire = Wire::answering(std::array::from_fn::<_, 10, _>(|_| endless()));
+    let error = reserved(&wire.clients().ec2, &reservation_id()).await.unwrap_err();
+    let why = "describe instances of cr-0a1b2c3d4e5f60718: the list has more than 10 pages";
+    assert_eq!(error.why(), why);
+    assert_eq!(wire.sent().len(), 10);
+}
+
+fn status_page(statuses: &str, next: &str) -> Answer {
+    Answer::Of(
+        200,
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DescribeInstanceStatusResponse {XMLNS}>\n\
+             <requestId>3be1508e-c444-4fef-89cc-0b1223c4f02f</requestId>\n\
+             <instanceStatusSet>{statuses}</instanceStatusSet>{next}\
+             </DescribeInstanceStatusResponse>"
+        ),
+    )
+}
+
+/// `events` is the whole element, which EC2 leaves out where there are none.
+fn status(id: &str, events: &str) -> String {
+    let check = "<status>ok</status><details><item><name>reachability</name>\
+                 <status>passed</status></item></details>";
+    format!(
+        "<item>\n  <instanceId>{id}</instanceId>\n  <availabilityZone>eu-central-1a\
+         </availabilityZone>{events}<instanceState><code>16</code><name>running</name>\
+         </instanceState><systemStatus>{check}</systemStatus><instanceStatus>{check}\
+         </instanceStatus>\n</item>"
+    )
+}
+
+fn event(description: &str) -> String {
+    format!(
+        "<item><instanceEventId>instance-event-0d59937288b749b32</instanceEventId>\
+         <code>system-reboot</code><description>{description}</description>\
+         <notAfter>2026-12-01T11:00:00.000Z</notAfter>\
+         <notBefore>2026-12-01T09:00:00.000Z</notBefore></item>"
+    )
+}
+
+#[track_caller]
+fn ids<const N: usize>(texts: [&str; N]) -> BTreeSet<decision::id::InstanceId> {
+    texts.into_iter().map(instance).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_is_scheduled_while_one_of_its_events_is_not_over() {
+    let ahead = event("The instance is scheduled for a reboot");
+    let completed = event("[Completed] The instance is scheduled for a reboot");
+    let canceled = event("[Canceled] scheduled reboot");
+    let undescribed = "<item><code>instance-retirement</code></item>";
+    let rows = [
+        ("one event", format!("<eventsSet>{ahead}</eventsSet>"), true),
+        ("completed", format!("<eventsSet>{completed}</eventsSet>"), false),
+        ("canceled", format!("<eventsSet>{canceled}</eventsSet>"), false),
+        ("both over", format!("<eventsSet>{completed}{canceled}</eventsSet>"), false),
+        ("over and ahead", format!("<eventsSet>{completed}{ahead}</eventsSet>"), true),
+        ("without a description", format!("<eventsSet>{undescribed}</eventsSet>"), true),
+        (
+            "the mark stands later",
+            format!("<eventsSet>{}</eventsSet>", event("a [Completed]")),
+            true,
+        ),
+        ("an empty list", "<eventsSet/>".to_owned(), false),
+        ("no list", String::new(), false),
+    ];
+    for (name, events, is_scheduled) in rows {
+        let other = status("i-0bbb1111bbb22222c", "");
+        let wire =
+            Wire::answering([status_page(&(status("i-0aaa1111bbb22222c", &events) + &other), "")]);
+        let asked = ["i-0aaa1111bbb22222c", "i-0bbb1111bbb22222c"].map(instance);
+        let found = scheduled(&wire.clients().ec2, &asked).await.unwrap();
+        let expected = if is_scheduled { ids(["i-0aaa1111bbb22222c"]) } else { ids([]) };
+        assert_eq!(found, expected, "{name}");
+        let form = "Action=DescribeInstanceStatus&Version=2016-11-15&IncludeAllInstances=true\
+                    &InstanceId.1=i-0aaa1111bbb22222c&InstanceId.2=i-0bbb1111bbb22222c";
+        assert_eq!(wire.bodies(), [form], "{name}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hundred_ids_go_into_one_status_request_and_pages_are_followed() {
+    let ahead = format!("<eventsSet>{}</eventsSet>", event("scheduled"));
+    let wire = Wire::answering([
+        status_page(&status("i-0ccc1111bbb22222c", &ahead), ""),
+        status_page("", "<nextToken>a+b=</nextToken>"),
+        status_page(&status("i-0aaa1111bbb22222c", &ahead), "<nextToken/>"),
+    ]);
+    let asked: Vec<_> = (0..101).map(|n| instance(&format!("i-0aaa1111bbb22{n:04}"))).collect();
+    let found = scheduled(&wire.clients().ec2, &asked).await.unwrap();
+    assert_eq!(found, ids(["i-0aaa1111bbb22222c", "i-0ccc1111bbb22222c"]));
+    let bodies = wire.bodies();
+    let counts: Vec<usize> =
+        bodies.iter().map(|body| body.matches("&InstanceId.").count()).collect();
+    assert_eq!(counts, [1, 100, 100]);
+    assert_eq!(bodies[2], bodies[1].clone() + "&NextToken=a%2Bb%3D");
+    assert!(bodies.iter().all(|body| !body.contains("MaxResults")), "not together with ids");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_status_list_goes_on_for_ten_pages_at_most_and_nothing_is_asked_about_no_instance() {
+    let endless = || status_page("", "<nextToken>again</nextToken>");
+    let wire = Wire::answering(std::array::from_fn::<_, 10, _>(|_| endless()));
+    let asked = [instance("i-0aaa1111bbb22222c")];
+    let error = scheduled(&wire.clients().ec2, &asked).await.unwrap_err();
+    let why = "describe status of instances i-0aaa1111bbb22222c: the list has more than 10 pages";
+    assert_eq!(error.why(), why);
+    assert_eq!(wire.sent().len(), 10);
+
+    let wire = Wire::answering([]);
+    assert_eq!(scheduled(&wire.clients().ec2, &[]).await.unwrap(), ids([]));
+    assert_eq!(wire.sent().len(), 0);
+}
+
+const A: &str = "i-0aaa1111bbb22222c";
+const B: &str = "i-0bbb1111bbb22222c";
+const C: &str = "i-0ccc1111bbb22222c";
+
+/// What is asked for after each answer, the last of which ends it.
+async fn asked_in_turn<const N: usize>(
+    answers: [Answer; N],
+) -> (BTreeSet<String>, Vec<Vec<String>>) {
+    let wire = Wire::answering(answers);
+    let found = scheduled(&wire.clients().ec2, &[A, B, C].map(instance)).await.unwrap();
+    let asked = wire.bodies().into_iter().map(|body| {
+        let ids = body.split('&').filter(|pair| pair.starts_with("InstanceId."));
+        ids.filter_map(|pair| pair.split_once('=')).map(|(_, id)| id.to_owned()).collect()
+    });
+    (found.iter().map(ToString::to_string).collect(), asked.collect())
+}
+
+fn unknown(message: &str) -> Answer {
+    error(400, "InvalidInstanceID.NotFound", message)
+}
+
+#[tokio::test(start_paused = true)]
+async fn ids_that_ec2_does_not_know_are_left_out_and_the_others_asked_for_again() {
+    let ahead = format!("<eventsSet>{}</eventsSet>", event("scheduled"));
+    let good = || status_page(&status(A, &ahead), "");
+    let one = unknown(&format!("The instance ID '{B}' does not exist"));
+    let (found, asked) = asked_in_turn([one, good()]).await;
+    assert_eq!(found, [A.to_owned()].into());
+    assert_eq!(asked, [vec![A, B, C], vec![A, C]]);
+
+    let two = unknown(&format!("The instance IDs '{B}, {C}' do not exist"));
+    let (found, asked) = asked_in_turn([two, good()]).await;
+    assert_eq!(found, [A.to_owned()].into());
+    assert_eq!(asked, [vec![A, B, C], vec![A]]);
+
+    let all = unknown(&format!("The instance IDs '{A}, {B}, {C}' do not exist"));
+    let (found, asked) = asked_in_turn([all]).await;
+    assert_eq!(found, BTreeSet::new());
+    assert_eq!(asked, [vec![A, B, C]]);
+
+    let malformed =
+        error(400, "InvalidInstanceID.Malformed", &format!("Invalid id: &quot;{C}&quot;"));
+    let (found, asked) = asked_in_turn([malformed, good()]).await;
+    assert_eq!(found, [A.to_owned()].into());
+    assert_eq!(asked, [vec![A, B, C], vec![A, B]]);
+}
+
+/// A longer id that only begins like one of ours names none of ours.
+#[tokio::test(start_paused = true)]
+async fn each_id_is_asked_for_alone_where_ec2_does_not_say_which_it_means() {
+    let ahead = format!("<eventsSet>{}</eventsSet>", event("scheduled"));
+    let longer = unknown(&format!("The instance ID '{A}0' does not exist"));
+    let (found, asked) = asked_in_turn([
+        longer,
+        status_page(&status(C, &ahead), ""),
+        unknown("The instance ID does not exist"),
+        status_page(&status(A, &ahead), ""),
+    ])
+    .await;
+    assert_eq!(found, [A.to_owned(), C.to_owned()].into());
+    assert_eq!(asked, [vec![A, B, C], vec![C], vec![B], vec![A]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn any_other_refusal_ends_the_question_about_events() {
+    let rows = [
+        (503, "RequestLimitExceeded", "Request limit exceeded.", Class::Throttled(None)),
+        (403, "UnauthorizedOperation", "You are not authorized", Class::Denied),
+        (500, "InternalError", "An internal error has occurred", Class::Again),
+    ];
+    for (status, code, message, class) in rows {
+        let wire = Wire::answering([error(status, code, message)]);
+        let error = scheduled(&wire.clients().ec2, &[A, B].map(instance)).await.unwrap_err();
+        assert_eq!(error.class(), class, "{code}");
+        let why =
+            format!("describe status of instances {A}, {B}: {code}: {message} (HTTP {status})");
+        assert_eq!(error.why(), why);
+        assert_eq!(wire.sent().len(), 1, "{code}");
+    }
+    let broken = status_page("<item><eventsSet/></item>", "");
+    let rows = [
+        (broken, "the answer does not parse"),
+        (
+            status_page(&status("x", &format!("<eventsSet>{}</eventsSet>", event("e"))), ""),
+            "instance id `x`",
+        ),
+    ];
+    for (answer, words) in rows {
+        let wire = Wire::answering([answer]);
+        let error = scheduled(&wire.clients().ec2, &[instance(A)]).await.unwrap_err();
+        assert!(error.why().contains(words), "{}", error.why());
+        assert_eq!(error.class(), Class::Final, "{words}");
     }
 }

@@ -144,7 +144,7 @@ pub(crate) fn query_error(status: u16, code: &str, message: &str) -> Answer {
     )
 }
 
-/// An error of EKS and SQS.
+/// An error of EKS, EventBridge and SQS.
 pub(crate) fn json_error(status: u16, code: &'static str, message: &str) -> Answer {
     let body = serde_json::json!({ "__type": code, "message": message }).to_string();
     Answer::With(status, ("x-amzn-errortype", code), body)

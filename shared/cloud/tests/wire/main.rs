@@ -7,5 +7,6 @@ mod clients;
 mod ec2;
 mod eks;
 mod elbv2;
+mod events;
 mod fake;
 mod sqs;

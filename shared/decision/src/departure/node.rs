@@ -145,6 +145,7 @@ fn by(signal: &Admitted<'_>) -> String {
 }
 
 fn cordoned(case: &Case<'_>, view: &NodeView, record: &Departure, mut report: Report) -> Course {
+    report.record(record);
     let records = view.peers.as_ref().ok().map(|peers| records(peers, record));
     let order = Order {
         begun: record.since,

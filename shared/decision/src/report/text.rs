@@ -222,10 +222,10 @@ impl Report {
             }
             Stage::Unreachable { .. } => "AWS ends the instance with its pods on it",
             Stage::Announced(_) | Stage::Cordoned => "AWS acts",
-            _ if self.hooks.is_empty() => "AWS ends the instance, whatever is left",
+            _ if self.hard_by.is_some() => "AWS ends the instance, whatever is left",
             _ => "the hook is answered shortly before it, whatever is left",
         };
-        match self.causes.first() {
+        match &self.hard_by {
             Some(cause) => format!("{cause}: {what}"),
             None => format!("the hook's global timeout: {what}"),
         }

@@ -1,10 +1,11 @@
 //! Whole decisions about a departure: one turn's steps, what it waits for, and a departure from its signal to its answer.
 
+use crate::story::{read_as_asked, story};
 use crate::world::{
     GLOBAL, HEARTBEAT, SENT, absent, act, after, answer, arn, budget, cordoned, daemon, deleted,
     departing, ec2, facts_mut, healthy, id, instance, key, labels, millis, node, node_mut, patch,
-    patched, peer, pod, policy, proven, record, secs, seen, service, signalled_out, steps, taint,
-    target, target_id, token, uid, unreachable, view_mut, web, why, withdrawn, written,
+    peer, pod, policy, proven, record, secs, seen, service, signalled_out, steps, taint, target,
+    target_id, token, uid, unreachable, view_mut, web, why, withdrawn, written,
 };
 use decision::annotation::{DEPARTURE, Departure, FORCE, HOLD_UNTIL, TAINT};
 use decision::decide::decide;
@@ -13,7 +14,6 @@ use decision::limits::{
     ANSWER_MARGIN, BLOCKED_AFTER, BLOCKED_REPORT_EVERY, FORCE_MARGIN, HEALTH_FRESH, ORDER_SETTLES,
     REGISTERS_WITHIN, REMOVALS_AT_ONCE_MAX, SETTLING_LOOK, STUCK_AFTER, WITHDRAW_MARGIN,
 };
-use decision::looks;
 use decision::pace::look;
 use decision::policy::Policy;
 use decision::report::Stage;
@@ -22,7 +22,7 @@ use decision::signal::Transition::Terminating;
 use decision::snapshot::aws::{
     Instance, InstanceState, RegistrationOwner, TargetGroup, TargetState,
 };
-use decision::snapshot::cluster::{ClusterView, NodeView, Pod, TrafficPolicy};
+use decision::snapshot::cluster::{ClusterView, Pod, TrafficPolicy};
 use decision::snapshot::{Attempts, Snapshot, Unread};
 use decision::step::{Deregister, NodePatch, PatchPurpose, Step, TargetChange};
 use decision::time::Timestamp;
@@ -657,137 +657,19 @@ fn a_deleted_cluster_holds_nothing_but_its_targets() {
 
 // ---- A whole departure ---------------------------------------------------------------------------
 
-/// The world does at once what the steps say: targets drain for as long as their group says, evicted pods end after two
-/// seconds.
-fn perform(snapshot: &mut Snapshot, decision: &Decision) {
-    let now = snapshot.now;
-    for step in &decision.steps {
-        match step {
-            Step::PatchNode(patch) => {
-                let node = patched(node_mut(snapshot).clone(), patch);
-                let peer = peer(&written(patch));
-                *node_mut(snapshot) = node;
-                view_mut(snapshot).peers = Ok(vec![peer]);
-            }
-            Step::Deregister(call) => {
-                for group in snapshot.aws.target_groups.iter_mut().flatten() {
-                    for target in group.targets.iter_mut().filter(|target| {
-                        call.change
-                            .targets
-                            .iter()
-                            .any(|out| out.id == target.id && out.port == target.port)
-                    }) {
-                        target.state = TargetState::Draining;
-                    }
-                }
-            }
-            Step::Evict(removal) => {
-                for pod in view_mut(snapshot)
-                    .pods
-                    .iter_mut()
-                    .flatten()
-                    .filter(|pod| pod.uid == removal.uid)
-                {
-                    pod.deletion = deleted(now + secs(2));
-                }
-            }
-            Step::Heartbeat(_) | Step::Note(_) | Step::Register(_) | Step::Delete { .. } => {}
-        }
-    }
-}
-
-fn pass(snapshot: &mut Snapshot, to: Timestamp, out_at: Option<Timestamp>) {
-    snapshot.now = to.max(snapshot.now + millis(100));
-    let now = snapshot.now;
-    for group in snapshot.aws.target_groups.iter_mut().flatten() {
-        group.read_at = now;
-        let over = out_at.is_some_and(|at| now >= at + group.deregistration_delay);
-        group.targets.retain(|target| target.state != TargetState::Draining || !over);
-    }
-    if let Ok(pods) = &mut view_mut(snapshot).pods {
-        pods.retain(|pod| pod.deletion.is_none_or(|deletion| deletion.ends_at > now));
-    }
-}
-
-/// What a turn reads of the world: what `looks` asks for, round by round; the rest stays unread.
-fn read_as_asked(world: &Snapshot, policy: &Policy) -> Snapshot {
-    let mut read = world.clone();
-    let all = view_mut(&mut read).clone();
-    let unasked = || Unread::because("not read in this turn");
-    let mut view = NodeView {
-        node: all.node.clone(),
-        peers: Err(unasked()),
-        pods: Err(unasked()),
-        budgets: Err(unasked()),
-        services: Err(unasked()),
-        siblings: Err(unasked()),
-        volumes: Err(unasked()),
-    };
-    read.cluster = crate::world::reached(view.clone());
-    let wanted = looks::target_groups(&read, policy);
-    if let Ok(groups) = &mut read.aws.target_groups {
-        groups.retain(|group| wanted.contains_key(&group.arn));
-    }
-    if looks::peers(&read, &view, policy) {
-        view.peers = all.peers.clone();
-    }
-    if looks::pods(&read, &view, policy) {
-        view.pods = all.pods;
-    }
-    if looks::peers(&read, &view, policy) {
-        view.peers = all.peers;
-    }
-    if looks::budgets(&read, &view, policy) {
-        (view.budgets, view.services, view.siblings) = (all.budgets, all.services, all.siblings);
-    }
-    if looks::volumes(&read, &view, policy) {
-        view.volumes = all.volumes;
-    }
-    read.cluster = crate::world::reached(view);
-    read
-}
-
 #[test]
 fn a_departure_from_its_signal_to_its_answer() {
     let policy = policy(&[("TARGET_GROUPS", arn("web").as_str())]);
-    let all = told(&policy, Snapshot::clone);
-    let asked = told(&policy, |world| read_as_asked(world, &policy));
-    insta::assert_snapshot!(asked);
-    assert_eq!(asked, all, "what is not asked for is not missed");
-}
-
-/// A departure as a story, decided from what `read` sees of the world.
-fn told(policy: &Policy, read: impl Fn(&Snapshot) -> Snapshot) -> String {
     let mut snapshot = signalled_out();
     let local = service("web", TrafficPolicy::Local, &[("web-1", 1), ("web-2", 2), ("web-3", 3)]);
     view_mut(&mut snapshot).services = Ok(vec![local]);
     view_mut(&mut snapshot).pods = Ok(vec![pod("web-1"), pod("api-1"), daemon("agent-1")]);
     let delay = TargetGroup { deregistration_delay: secs(60), ..web(healthy(1..=3)) };
     snapshot.aws.target_groups = Ok(vec![delay]);
-    let (mut told, mut out_at) = (Vec::new(), None);
-    for _ in 0..200 {
-        let decision = decide(&read(&snapshot), policy);
-        for step in steps(&decision) {
-            told.push(format!("{:>3} s  {step}", snapshot.now.since(SENT).as_secs()));
-        }
-        if decision.steps.iter().any(|step| matches!(step, Step::Deregister(_))) {
-            out_at = Some(snapshot.now);
-        }
-        perform(&mut snapshot, &decision);
-        match &decision.answers[0].next {
-            Next::ComeBack { at } => pass(&mut snapshot, *at, out_at),
-            end => {
-                told.push(format!(
-                    "{:>3} s  {}",
-                    snapshot.now.since(SENT).as_secs(),
-                    answer(&decision, snapshot.now)
-                ));
-                assert!(matches!(end, Next::Answer { .. }), "{end:?}");
-                break;
-            }
-        }
-    }
-    told.join("\n")
+    let all = story(snapshot.clone(), &policy, Snapshot::clone);
+    let asked = story(snapshot, &policy, |world| read_as_asked(world, &policy));
+    insta::assert_snapshot!(asked);
+    assert_eq!(asked, all, "what is not asked for is not missed");
 }
 
 #[test]

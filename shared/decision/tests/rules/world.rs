@@ -461,9 +461,19 @@ pub(crate) fn steps(decision: &Decision) -> Vec<String> {
     decision.steps.iter().map(Step::to_string).collect()
 }
 
-/// The first answer, in one line: `continue`, `abandon`, `again +3s`, `ignored: …`, `over: …`, `reject`.
+/// The first answer, in one line.
 pub(crate) fn answer(decision: &Decision, now: Timestamp) -> String {
-    match &decision.answers[0].next {
+    told(&decision.answers[0].next, now)
+}
+
+/// All answers, one line each.
+pub(crate) fn answers(decision: &Decision, now: Timestamp) -> Vec<String> {
+    decision.answers.iter().map(|answer| told(&answer.next, now)).collect()
+}
+
+/// What becomes of a signal: `continue`, `abandon`, `again in 3000 ms`, `ignored: …`, `over: …`, `reject`.
+fn told(next: &Next, now: Timestamp) -> String {
+    match next {
         Next::Answer { result, .. } => result.wire().to_lowercase(),
         Next::ComeBack { at } if *at <= now => "at once".to_owned(),
         Next::ComeBack { at } => format!("again in {} ms", at.since(now).as_millis()),

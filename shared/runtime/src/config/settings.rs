@@ -25,6 +25,7 @@ const KEY_FORM: &str = "an access key id (Lambda sets it from the function's rol
 const SECRET_FORM: &str = "a secret access key (Lambda sets it from the function's role)";
 const CONCURRENCY_FORM: &str =
     "a whole number from 2 to 1000, the MaximumConcurrency of the event source mapping";
+const BUS_FORM: &str = "the name or ARN of an event bus, such as default";
 const LEVEL_FORM: &str = "TRACE, DEBUG, INFO, WARN or ERROR";
 
 /// All settings besides the policy's, in the order of the README's table.
@@ -56,6 +57,15 @@ pub const SETTINGS: &[Setting] = &[
             let number = text.parse::<u16>().ok().filter(|number| (2..=1000).contains(number));
             number.map(|number| draft.concurrency = number).ok_or_else(|| CONCURRENCY_FORM.into())
         },
+    },
+    Setting {
+        variable: "EVENT_BUS",
+        default: "",
+        form: BUS_FORM,
+        why: "none: nothing is sent; otherwise a departure's beginning, its blockers and its end go to \
+              this bus on EventBridge as events with the source ebbtide, and the role needs \
+              events:PutEvents",
+        apply: |draft, text| event_bus(text).map(|bus| draft.event_bus = bus),
     },
     Setting {
         variable: "AWS_LAMBDA_LOG_LEVEL",
@@ -143,6 +153,13 @@ pub const SETTINGS: &[Setting] = &[
         apply: |draft, text| service(text).map(|url| put(&mut draft.endpoints.elbv2, url)),
     },
     Setting {
+        variable: "AWS_ENDPOINT_URL_EVENTBRIDGE",
+        default: "",
+        form: SERVICE_FORM,
+        why: ONE_SERVICE,
+        apply: |draft, text| service(text).map(|url| put(&mut draft.endpoints.events, url)),
+    },
+    Setting {
         variable: "AWS_ENDPOINT_URL_SQS",
         default: "",
         form: SERVICE_FORM,
@@ -175,6 +192,7 @@ pub(super) struct Draft {
     source: Option<Url>,
     dead_letter: Option<Url>,
     concurrency: u16,
+    event_bus: Option<String>,
     log_level: Option<LogLevel>,
     region: Option<Region>,
     key_id: Option<String>,
@@ -226,6 +244,7 @@ impl Draft {
             sts_host: self.sts_host,
             queues: queues.map(|(source, dead_letter)| Queues { source, dead_letter }),
             concurrency: self.concurrency,
+            event_bus: self.event_bus,
             log_level: self.log_level?,
         })
     }
@@ -255,6 +274,32 @@ fn put(endpoint: &mut Option<String>, url: Option<String>) {
     if url.is_some() {
         *endpoint = url;
     }
+}
+
+/// As EventBridge's own model has it: a name, which may stand at the end of an ARN. A partner's bus,
+/// whose name has a slash in it, takes only the partner's events.
+fn event_bus(text: &str) -> Result<Option<String>, String> {
+    const NAME_BYTES_MAX: usize = 256;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let name = match text.strip_prefix("arn:") {
+        Some(rest) => bus_of_arn(rest),
+        None => Some(text),
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let is_name =
+        |name: &str| (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(plain);
+    if name.is_some_and(is_name) { Ok(Some(text.to_owned())) } else { Err(BUS_FORM.to_owned()) }
+}
+
+/// The bus of `aws:events:eu-central-1:123456789012:event-bus/ops`, an ARN after its first word.
+fn bus_of_arn(rest: &str) -> Option<&str> {
+    let parts: Vec<&str> = rest.split(':').collect();
+    let [partition, "events", region, account, resource] = parts[..] else { return None };
+    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    let is_arn = partition.starts_with("aws") && is_region(region) && is_account;
+    resource.strip_prefix("event-bus/").filter(|_| is_arn)
 }
 
 /// Case does not matter to the runtime's subscriber either.

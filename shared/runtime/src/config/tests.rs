@@ -37,6 +37,7 @@ fn what_lambda_sets_is_enough() {
     assert_eq!(config.sts_host, None);
     assert_eq!(config.queues, None);
     assert_eq!(config.concurrency, 20);
+    assert_eq!(config.event_bus, None);
     assert_eq!(config.log_level, LogLevel::Info);
 }
 
@@ -47,6 +48,7 @@ fn every_variable_arrives_in_its_field() {
         ("QUEUE_URL", QUEUE),
         ("DEAD_LETTER_QUEUE_URL", DEAD),
         ("MAXIMUM_CONCURRENCY", " 5 "),
+        ("EVENT_BUS", " ops "),
         ("AWS_LAMBDA_LOG_LEVEL", "debug"),
         ("AWS_SESSION_TOKEN", ""),
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:4566/"),
@@ -58,6 +60,7 @@ fn every_variable_arrives_in_its_field() {
     let queues = config.queues.unwrap();
     assert_eq!((queues.source.as_str(), queues.dead_letter.as_str()), (QUEUE, DEAD));
     assert_eq!(config.concurrency, 5);
+    assert_eq!(config.event_bus.as_deref(), Some("ops"));
     assert_eq!(config.log_level, LogLevel::Debug);
     assert_eq!(config.credentials.session_token(), None);
     let mut endpoints = Endpoints::all("http://127.0.0.1:4566");
@@ -69,11 +72,12 @@ fn every_variable_arrives_in_its_field() {
 #[test]
 fn each_services_own_endpoint_goes_before_the_general_one() {
     type Field = fn(&Endpoints) -> &Option<String>;
-    let rows: [(&str, Field); 5] = [
+    let rows: [(&str, Field); 6] = [
         ("AWS_ENDPOINT_URL_AUTO_SCALING", |endpoints| &endpoints.autoscaling),
         ("AWS_ENDPOINT_URL_EC2", |endpoints| &endpoints.ec2),
         ("AWS_ENDPOINT_URL_EKS", |endpoints| &endpoints.eks),
         ("AWS_ENDPOINT_URL_ELASTIC_LOAD_BALANCING_V2", |endpoints| &endpoints.elbv2),
+        ("AWS_ENDPOINT_URL_EVENTBRIDGE", |endpoints| &endpoints.events),
         ("AWS_ENDPOINT_URL_SQS", |endpoints| &endpoints.sqs),
     ];
     for (variable, field) in rows {
@@ -95,6 +99,7 @@ fn all_mistakes_are_told_at_once() {
 MODE: `on`, expected observe or act or paused
 QUEUE_URL: `ebbtide`, expected a queue's URL, such as https://sqs.eu-central-1.amazonaws.com/123456789012/ebbtide
 MAXIMUM_CONCURRENCY: `1`, expected a whole number from 2 to 1000, the MaximumConcurrency of the event source mapping
+EVENT_BUS: `aws.partner/ops`, expected the name or ARN of an event bus, such as default
 AWS_LAMBDA_LOG_LEVEL: `FATAL`, expected TRACE, DEBUG, INFO, WARN or ERROR
 AWS_REGION: `Frankfurt`, expected a region, such as eu-central-1
 AWS_ACCESS_KEY_ID: ``, expected an access key id (Lambda sets it from the function's role)
@@ -107,6 +112,7 @@ AWS_ENDPOINT_URL_STS: `http://127.0.0.1:4566`, expected https:// and one of STS'
             ("MODE", "on"),
             ("QUEUE_URL", "ebbtide"),
             ("MAXIMUM_CONCURRENCY", "1"),
+            ("EVENT_BUS", "aws.partner/ops"),
             ("AWS_LAMBDA_LOG_LEVEL", "FATAL"),
             ("AWS_REGION", "Frankfurt"),
             ("AWS_ACCESS_KEY_ID", ""),
@@ -140,6 +146,35 @@ fn limits_are_taken_on_both_sides() {
     for (text, concurrency) in [("1", None), ("2", Some(2)), ("1000", Some(1000)), ("1001", None)] {
         let parsed = parse(&[("MAXIMUM_CONCURRENCY", text)]);
         assert_eq!(parsed.ok().map(|config| config.concurrency), concurrency, "{text}");
+    }
+}
+
+#[test]
+fn an_event_bus_has_a_name_or_an_arn() {
+    let long = "x".repeat(256);
+    let too_long = "x".repeat(257);
+    let rows = [
+        ("default", true),
+        ("ops.prod-1_a", true),
+        (&long, true),
+        (&too_long, false),
+        ("arn:aws:events:eu-central-1:123456789012:event-bus/ops", true),
+        ("arn:aws-us-gov:events:us-gov-west-1:123456789012:event-bus/default", true),
+        ("arn:aws:events:eu-central-1:123456789012:event-bus/", false),
+        ("arn:aws:events:eu-central-1:123456789012:event-bus/a/b", false),
+        ("arn:aws:events:eu-central-1:123456789012:rule/ops", false),
+        ("arn:aws:events:eu-central-1:12345678901:event-bus/ops", false),
+        ("arn:aws:events:Frankfurt:123456789012:event-bus/ops", false),
+        ("arn:aws:sqs:eu-central-1:123456789012:event-bus/ops", false),
+        ("arn:other:events:eu-central-1:123456789012:event-bus/ops", false),
+        ("event-bus/ops", false),
+        ("two words", false),
+        ("https://events.eu-central-1.amazonaws.com", false),
+    ];
+    for (text, is_bus) in rows {
+        let parsed = parse(&[("EVENT_BUS", text)]);
+        let bus = parsed.ok().and_then(|config| config.event_bus);
+        assert_eq!(bus.as_deref(), is_bus.then_some(text), "{text}");
     }
 }
 

@@ -17,6 +17,7 @@ use super::autoscaling::Autoscaling;
 use super::elbv2::Elb;
 use super::events::EventBridge;
 use crate::kubernetes::{InstanceBirth, Kubernetes, Stop};
+use crate::measure;
 use crate::world::{Event, Millis, World};
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -217,6 +218,7 @@ impl Ec2 {
         instance.state = State::Running;
         instance.up = true;
         world.aws.ec2.instances.insert(id.to_owned(), instance);
+        world.traffic.touch_instance(id);
     }
 
     /// Launches an instance and returns its id.
@@ -377,7 +379,9 @@ impl Ec2 {
             boot: instance.boot,
         };
         let cluster = cluster_of(instance);
+        world.traffic.touch_instance(id);
         world.in_cluster(&cluster, |world| Kubernetes::instance_started(world, &birth));
+        Elb::host_changed(world, id);
         if before == State::Pending {
             Self::turn(world, id, State::Running);
         } else {
@@ -389,7 +393,10 @@ impl Ec2 {
         let Some(instance) = world.aws.ec2.instances.get_mut(id) else { return };
         if std::mem::replace(&mut instance.up, false) {
             let cluster = cluster_of(instance);
+            world.traffic.touch_instance(id);
             world.in_cluster(&cluster, |world| Kubernetes::instance_stopped(world, id, stop));
+            Elb::host_changed(world, id);
+            measure::died(world, id);
         }
     }
 

@@ -15,8 +15,9 @@ pub use health::{Health, Reason};
 use super::AwsEvent;
 use super::ec2::State;
 use super::protocol::Refusal;
+use crate::measure;
 use crate::world::{Event, Millis, World};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 /// The kind of load balancer in front of a target group.
@@ -96,6 +97,8 @@ pub struct Target {
     failed: u32,
     /// Counts registrations, so that what was planned for an earlier one is void.
     epoch: u32,
+    /// What DescribeTargetHealth last said of it, and of which health.
+    said: Option<(Health, String)>,
 }
 
 impl Target {
@@ -116,10 +119,17 @@ pub struct TargetGroup {
     /// Registered (and draining) targets by (instance id or address, port).
     pub targets: BTreeMap<(String, u16), Target>,
     /// Targets that are gone from the group while the load balancer has not noticed yet.
-    lingering: Vec<((String, u16), Millis)>,
+    lingering: BTreeMap<(String, u16), Millis>,
+    /// Targets that are healthy on a host that is up.
+    living: BTreeSet<(String, u16)>,
 }
 
 impl TargetGroup {
+    /// How many of its targets are healthy on a host that is up.
+    pub fn living(&self) -> usize {
+        self.living.len()
+    }
+
     /// Whether it has a target that lives as far as anybody can know: healthy or about to be. A host that died a moment
     /// ago counts until the health checks notice.
     fn is_living(&self) -> bool {
@@ -171,6 +181,8 @@ pub struct Elb {
     /// Counts every change of any route, for those who cache them.
     pub version: u64,
     epoch: u32,
+    /// The targets whose routes changed, by group, since somebody asked.
+    news: BTreeSet<(String, (String, u16))>,
 }
 
 impl Default for Elb {
@@ -181,6 +193,7 @@ impl Default for Elb {
             probe: |world, id, _| !id.starts_with("i-") || world.aws.ec2.is_up(id),
             version: 0,
             epoch: 0,
+            news: BTreeSet::new(),
         }
     }
 }
@@ -194,8 +207,8 @@ pub enum Step {
     Drained(Subject),
     /// EC2 says that the instance is gone.
     Gone(Subject, State),
-    /// The load balancer's own view changes: nothing to do but to look again.
-    Rerouted,
+    /// The load balancer's own view of a target changes: nothing to do but to look again.
+    Rerouted(Subject),
 }
 
 /// A target of a group, at one registration.
@@ -214,8 +227,13 @@ impl Elb {
     pub fn add_target_group(world: &mut World, spec: TargetGroupSpec) -> String {
         let arn = Self::arn(world, &spec.name);
         let (targets, port) = (spec.targets.clone(), spec.port);
-        let group =
-            TargetGroup { arn: arn.clone(), spec, targets: BTreeMap::new(), lingering: Vec::new() };
+        let group = TargetGroup {
+            arn: arn.clone(),
+            spec,
+            targets: BTreeMap::new(),
+            lingering: BTreeMap::new(),
+            living: BTreeSet::new(),
+        };
         world.aws.elb.groups.insert(arn.clone(), group);
         for target in targets {
             Self::add_healthy(world, &arn, &target, port);
@@ -233,6 +251,7 @@ impl Elb {
         if let Some(target) = target.filter(|target| !matches!(target.health, Health::Unused(_))) {
             target.health = Health::Healthy;
             target.routable_since = Some(now);
+            Self::changed(world, arn, &key);
         }
     }
 
@@ -251,7 +270,7 @@ impl Elb {
     pub fn routes(&self, arn: &str, now: Millis) -> Vec<(String, u16)> {
         let Some(group) = self.groups.get(arn) else { return Vec::new() };
         let present = group.targets.iter().filter(|(_, target)| target.is_routable(now));
-        let lingering = group.lingering.iter().filter(|(_, until)| now < *until);
+        let lingering = group.lingering.iter().filter(|(_, until)| now < **until);
         let routes: Vec<_> =
             present.map(|(key, _)| key).chain(lingering.map(|(key, _)| key)).cloned().collect();
         if !routes.is_empty() {
@@ -261,6 +280,60 @@ impl Elb {
             |health: &Health| matches!(health, Health::Initial(_) | Health::Unhealthy(_));
         let open = group.targets.iter().filter(|(_, target)| registered(&target.health));
         open.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Whether the load balancer of a group (by ARN) sends new requests to this target because it takes it for healthy.
+    pub(crate) fn is_routed(&self, arn: &str, (id, port): (&str, u16), now: Millis) -> bool {
+        let key = (id.to_owned(), port);
+        self.groups.get(arn).is_some_and(|group| {
+            group.targets.get(&key).is_some_and(|target| target.is_routable(now))
+                || group.lingering.get(&key).is_some_and(|until| now < *until)
+        })
+    }
+
+    /// Whether any route changed since the last [`Elb::take_news`].
+    pub(crate) fn has_news(&self) -> bool {
+        !self.news.is_empty()
+    }
+
+    /// The targets whose routes may have changed since the last call, by group.
+    pub(crate) fn take_news(&mut self) -> BTreeSet<(String, (String, u16))> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// The host of an instance came up or died.
+    pub(crate) fn host_changed(world: &mut World, id: &str) {
+        let range = (id.to_owned(), 0)..=(id.to_owned(), u16::MAX);
+        let groups = world.aws.elb.groups.values();
+        let keys: Vec<(String, (String, u16))> = groups
+            .flat_map(|group| {
+                let targets = group.targets.range(range.clone());
+                targets.map(|(key, _)| (group.arn.clone(), key.clone()))
+            })
+            .collect();
+        for (arn, key) in keys {
+            Self::count_living(world, &arn, &key);
+        }
+    }
+
+    /// Something about a target of a group changed.
+    fn changed(world: &mut World, arn: &str, key: &(String, u16)) {
+        let elb = &mut world.aws.elb;
+        elb.version += 1;
+        elb.news.insert((arn.to_owned(), key.clone()));
+        Self::count_living(world, arn, key);
+        measure::target_changed(world, arn, &key.0);
+    }
+
+    fn count_living(world: &mut World, arn: &str, key: &(String, u16)) {
+        let up = !key.0.starts_with("i-") || world.aws.ec2.is_up(&key.0);
+        let Some(group) = world.aws.elb.groups.get_mut(arn) else { return };
+        let healthy = group.targets.get(key).is_some_and(|it| it.health == Health::Healthy);
+        if up && healthy {
+            group.living.insert(key.clone());
+        } else {
+            group.living.remove(key);
+        }
     }
 
     /// Registers a target, whoever asks for it: new, or back from draining.
@@ -278,8 +351,7 @@ impl Elb {
         };
         elb.epoch += 1;
         // What is left of an earlier registration stays in the load balancer's view until it is dropped there.
-        let lingering = group.lingering.iter().position(|(left, _)| *left == key);
-        let lingering = lingering.map(|index| group.lingering.swap_remove(index).1);
+        let lingering = group.lingering.remove(&key);
         let health = if group.spec.listener {
             Health::Initial(Reason::RegistrationInProgress)
         } else {
@@ -293,10 +365,11 @@ impl Elb {
             passed: 0,
             failed: 0,
             epoch: elb.epoch,
+            said: None,
         };
         group.targets.insert(key.clone(), target);
-        elb.version += 1;
-        let subject = Subject { group: arn.to_owned(), key, epoch: elb.epoch };
+        let subject = Subject { group: arn.to_owned(), key: key.clone(), epoch: elb.epoch };
+        Self::changed(world, arn, &key);
         world.after(first, Event::Aws(AwsEvent::Elb(Step::Check(subject))));
     }
 
@@ -318,13 +391,13 @@ impl Elb {
         if matches!(target.health, Health::Unused(_)) {
             // It had no traffic, so there is nothing to drain.
             group.targets.remove(&key);
-            elb.version += 1;
+            Self::changed(world, arn, &key);
             return;
         }
         let until = now + group.spec.deregistration_delay_seconds * 1_000;
         target.health = Health::Draining { until };
         target.since = now;
-        let subject = Subject { group: arn.to_owned(), key, epoch: target.epoch };
+        let subject = Subject { group: arn.to_owned(), key: key.clone(), epoch: target.epoch };
         let out = now + world.rng.i64(lag);
         // Whether it counts or not, the load balancer may have seen it healthy a moment ago.
         let leaves =
@@ -332,9 +405,9 @@ impl Elb {
         if leaves {
             target.routable_until = Some(out);
         }
-        elb.version += 1;
+        Self::changed(world, arn, &key);
         if leaves {
-            world.plan(out, Event::Aws(AwsEvent::Elb(Step::Rerouted)));
+            world.plan(out, Event::Aws(AwsEvent::Elb(Step::Rerouted(subject.clone()))));
         }
         world.plan(until, Event::Aws(AwsEvent::Elb(Step::Drained(subject))));
     }
@@ -355,15 +428,15 @@ impl Elb {
     pub(crate) fn happen(world: &mut World, step: Step) {
         match step {
             Step::Check(subject) => Self::check(world, subject),
-            Step::Drained(subject) => Self::drained(world, subject),
+            Step::Drained(subject) => Self::drained(world, &subject),
             Step::Gone(subject, state) => Self::gone(world, &subject, state),
-            Step::Rerouted => Self::rerouted(world),
+            Step::Rerouted(subject) => Self::rerouted(world, &subject),
         }
     }
 
-    fn drained(world: &mut World, subject: Subject) {
+    fn drained(world: &mut World, subject: &Subject) {
         let now = world.now;
-        let Some(target) = Self::target_mut(world, &subject) else { return };
+        let Some(target) = Self::target_mut(world, subject) else { return };
         if !matches!(target.health, Health::Draining { until } if until <= now) {
             return;
         }
@@ -371,18 +444,19 @@ impl Elb {
         let Some(group) = world.aws.elb.groups.get_mut(&subject.group) else { return };
         group.targets.remove(&subject.key);
         if let Some(until) = until.filter(|until| now < *until) {
-            group.lingering.push((subject.key, until));
+            group.lingering.insert(subject.key.clone(), until);
         }
-        world.aws.elb.version += 1;
+        Self::changed(world, &subject.group, &subject.key);
     }
 
-    fn rerouted(world: &mut World) {
+    fn rerouted(world: &mut World, subject: &Subject) {
         let now = world.now;
-        let elb = &mut world.aws.elb;
-        elb.version += 1;
-        for group in elb.groups.values_mut() {
-            group.lingering.retain(|(_, until)| now < *until);
+        if let Some(group) = world.aws.elb.groups.get_mut(&subject.group)
+            && group.lingering.get(&subject.key).is_some_and(|until| *until <= now)
+        {
+            group.lingering.remove(&subject.key);
         }
+        Self::changed(world, &subject.group, &subject.key);
     }
 
     fn target_mut<'a>(world: &'a mut World, subject: &Subject) -> Option<&'a mut Target> {

@@ -172,6 +172,12 @@ impl Xml {
         self.close(tag)
     }
 
+    /// XML that is written already.
+    pub(crate) fn raw(&mut self, text: &str) -> &mut Self {
+        self.text.push_str(text);
+        self
+    }
+
     /// `<tag>…</tag>` around what `inner` writes.
     pub fn node(&mut self, tag: &str, inner: impl FnOnce(&mut Self)) -> &mut Self {
         self.open(tag);

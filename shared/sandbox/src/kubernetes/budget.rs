@@ -11,17 +11,61 @@ use crate::kubernetes::workload::{Amount, Budget, Limit, UnhealthyPods};
 use crate::kubernetes::{Kubernetes, Task, news, plan, pod};
 use crate::world::{Millis, World};
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How long a granted eviction may take until the controller believes that it will not happen.
 const DISRUPTED_MS: Millis = 120_000;
 
-/// What a budget watches.
+/// What a budget watches, counted as it changes.
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) selector: Selector,
-    pub(super) members: BTreeSet<Key>,
+    members: BTreeMap<Key, Member>,
+    /// How many of them are healthy.
+    healthy: i64,
+    /// How many of them each owner has.
+    owners: BTreeMap<Arc<str>, u32>,
+}
+
+/// One pod that a budget counts.
+#[derive(Clone, Debug)]
+struct Member {
+    healthy: bool,
+    owner: Option<Arc<str>>,
+}
+
+impl State {
+    /// A budget without pods yet.
+    pub(super) fn new(selector: Selector) -> Self {
+        Self { selector, members: BTreeMap::new(), healthy: 0, owners: BTreeMap::new() }
+    }
+
+    /// Counts a pod as it is now; nothing, or another label, takes it out.
+    pub(super) fn count(&mut self, key: &Key, pod: Option<&Object>) {
+        let pod = pod.filter(|pod| self.selector.matches(&pod.meta.labels));
+        let now = pod.map(|pod| Member {
+            healthy: pod.meta.deletion.is_none() && pod::is_ready(pod),
+            owner: pod.controller().map(|owner| owner.uid.clone()),
+        });
+        let before = match &now {
+            Some(member) => self.members.insert(key.clone(), member.clone()),
+            None => self.members.remove(key),
+        };
+        self.healthy -= i64::from(before.as_ref().is_some_and(|member| member.healthy));
+        self.healthy += i64::from(now.as_ref().is_some_and(|member| member.healthy));
+        if let Some(owner) = now.and_then(|member| member.owner) {
+            *self.owners.entry(owner).or_default() += 1;
+        }
+        if let Some(owner) = before.and_then(|member| member.owner)
+            && let Some(count) = self.owners.get_mut(&owner)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.owners.remove(&owner);
+            }
+        }
+    }
 }
 
 /// A budget's count.
@@ -72,13 +116,14 @@ impl Kubernetes {
 
 /// The budgets that select a pod.
 pub(super) fn of_pod(world: &World, pod: &Object) -> Vec<Arc<Object>> {
-    let store = &world.kubernetes.store;
-    let budgets = store.within(Kind::PodDisruptionBudget, &pod.meta.namespace);
+    let cluster = &world.kubernetes;
     let selects = |key: &Key| {
-        let state = world.kubernetes.budgets.get(key);
+        let state = cluster.budgets.get(key);
         state.is_some_and(|state| state.selector.matches(&pod.meta.labels))
     };
-    budgets.filter(|(key, _)| selects(key)).map(|(_, budget)| budget.clone()).collect()
+    let keys = cluster.budgets_by_label.candidates([Some(pod), None]);
+    let found = keys.iter().filter(|key| selects(key));
+    found.filter_map(|key| cluster.store.get(Kind::PodDisruptionBudget, key).cloned()).collect()
 }
 
 /// Whether the loss of this pod now would break a budget, by a fresh count.
@@ -97,6 +142,18 @@ pub(super) fn reconcile(world: &mut World, key: &Key) {
     let names: Vec<&str> = disrupted.keys().map(String::as_str).collect();
     let count = count(world, &budget, &names);
     let allowed = count.allowed();
+    let said = |field: &str, number: i64| budget.status[field].as_i64() == Some(number);
+    let none_disrupted = disrupted.is_empty() && budget.status["disruptedPods"].is_null();
+    // Most of what a budget hears changes nothing in its count.
+    if none_disrupted
+        && !count.failed
+        && said("currentHealthy", count.healthy)
+        && said("desiredHealthy", count.desired)
+        && said("expectedPods", count.expected)
+        && said("disruptionsAllowed", allowed)
+    {
+        return;
+    }
     world.kubernetes.store.update(Kind::PodDisruptionBudget, key, |budget| {
         let conditions = budget.status["conditions"].clone();
         let mut status = json!({"currentHealthy": count.healthy, "desiredHealthy": count.desired,
@@ -153,18 +210,18 @@ fn still_disrupted(world: &World, budget: &Object) -> BTreeMap<String, Value> {
 }
 
 fn count(world: &World, budget: &Object, disrupted: &[&str]) -> Count {
-    let key = budget.key();
-    let members = world.kubernetes.budgets.get(&key).into_iter().flat_map(|state| &state.members);
-    let pods: Vec<&Arc<Object>> =
-        members.filter_map(|key| world.kubernetes.store.get(Kind::Pod, key)).collect();
-    let healthy = |pod: &&&Arc<Object>| {
-        pod.meta.deletion.is_none() && pod::is_ready(pod) && !disrupted.contains(&&*pod.meta.name)
+    let Some(state) = world.kubernetes.budgets.get(&budget.key()) else {
+        return Count { healthy: 0, desired: 0, expected: 0, failed: true };
     };
-    let healthy = whole(pods.iter().filter(healthy).count());
+    let namespace = &budget.meta.namespace;
+    let goes = |name: &&&str| {
+        state.members.get(&object::key(namespace, name)).is_some_and(|member| member.healthy)
+    };
+    let healthy = state.healthy - whole(disrupted.iter().filter(goes).count());
     let spec = &budget.spec;
-    let scale = scale(world, &pods);
+    let (scale, pods) = (scale(world, state), whole(state.members.len()));
     let (desired, expected, known) = match (&spec["minAvailable"], &spec["maxUnavailable"]) {
-        (Value::Number(count), _) => (count.as_i64().unwrap_or(0), whole(pods.len()), true),
+        (Value::Number(count), _) => (count.as_i64().unwrap_or(0), pods, true),
         (Value::String(share), _) => (percent(share, scale), scale, true),
         (_, Value::Number(count)) => (scale - count.as_i64().unwrap_or(0), scale, true),
         (_, Value::String(share)) => (scale - percent(share, scale), scale, true),
@@ -174,11 +231,9 @@ fn count(world: &World, budget: &Object, disrupted: &[&str]) -> Count {
 }
 
 /// How many pods the owners of these pods are asked to have. Pods without an owner add nothing.
-fn scale(world: &World, pods: &[&Arc<Object>]) -> i64 {
-    let owners: BTreeSet<&Arc<str>> =
-        pods.iter().filter_map(|pod| pod.controller()).map(|owner| &owner.uid).collect();
-    let replicas = |owner: &&Arc<str>| Some(world.kubernetes.workloads.get(&***owner)?.replicas);
-    owners.iter().filter_map(replicas).map(i64::from).sum()
+fn scale(world: &World, state: &State) -> i64 {
+    let replicas = |owner: &Arc<str>| Some(world.kubernetes.workloads.get(owner)?.replicas);
+    state.owners.keys().filter_map(replicas).map(i64::from).sum()
 }
 
 /// `30%` of a number, rounded up.

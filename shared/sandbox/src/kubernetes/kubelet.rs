@@ -103,10 +103,6 @@ impl Run {
     pub(super) fn runs(&self) -> bool {
         matches!(self.stage, Stage::Running | Stage::Stopping)
     }
-
-    fn is_on(&self, node: &str) -> bool {
-        self.node.as_deref() == Some(node)
-    }
 }
 
 /// Does what was planned, unless the pod's round is another one by now.
@@ -157,21 +153,39 @@ pub(super) fn hear(world: &mut World, uid: &Arc<str>, act: Act) {
 
 /// The host is gone: everything on it stops in this very millisecond.
 pub(super) fn host_gone(world: &mut World, node: &str) {
-    for run in world.kubernetes.pods.values_mut().filter(|run| run.is_on(node)) {
+    for uid in on(world, node) {
+        let Some(run) = world.kubernetes.pods.get_mut(&uid) else { continue };
         run.round += 1;
         run.listening = false;
         if run.stage != Stage::Ended {
             run.stage = Stage::Dead;
         }
+        world.traffic.touch_pod(&uid);
     }
-    world.traffic.touch();
+}
+
+/// The pods that were bound to a node and still have something there.
+fn on(world: &World, node: &str) -> Vec<Arc<str>> {
+    world.kubernetes.runs_on.get(node).into_iter().flatten().cloned().collect()
+}
+
+/// Nothing is left of a pod on its node.
+fn forget(world: &mut World, uid: &Arc<str>) {
+    let Some(run) = world.kubernetes.pods.remove(uid) else { return };
+    world.traffic.touch_pod(uid);
+    let Some(node) = run.node else { return };
+    if let Some(here) = world.kubernetes.runs_on.get_mut(&node) {
+        here.remove(uid);
+        if here.is_empty() {
+            world.kubernetes.runs_on.remove(&node);
+        }
+    }
 }
 
 /// The kubelet is there (again): it looks at all its pods.
 pub(super) fn resume(world: &mut World, node: &str) {
-    let runs = world.kubernetes.pods.iter().filter(|(_, run)| run.is_on(node));
-    let uids: Vec<_> = runs.map(|(uid, run)| (uid.clone(), run.stage)).collect();
-    for (uid, stage) in uids {
+    for uid in on(world, node) {
+        let Some(stage) = world.kubernetes.pods.get(&uid).map(|run| run.stage) else { continue };
         let pod = object(world, &uid);
         let deletion = pod.as_ref().map(|pod| pod.meta.deletion.map(|deletion| deletion.grace));
         match (stage, deletion) {
@@ -183,7 +197,7 @@ pub(super) fn resume(world: &mut World, node: &str) {
             (Stage::Running | Stage::Stopping, Some(None)) => hear(world, &uid, Act::Ready),
             (Stage::Ended, Some(_)) => report_end(world, &uid),
             (_, Some(Some(_))) => stopped(world, &uid, 137),
-            (_, None) => drop(world.kubernetes.pods.remove(&uid)),
+            (_, None) => forget(world, &uid),
         }
     }
 }
@@ -196,9 +210,7 @@ pub(super) fn outlive(world: &mut World, uid: &Arc<str>) {
             let grace = run.work.grace_seconds;
             hear(world, uid, Act::Terminate(grace));
         }
-        _ => {
-            world.kubernetes.pods.remove(uid);
-        }
+        _ => forget(world, uid),
     }
 }
 
@@ -332,7 +344,7 @@ fn become_ready(world: &mut World, uid: &Arc<str>) {
     run.listening = true;
     let work = run.work.clone();
     write(world, uid, |pod, _| pod::ready(pod, now));
-    world.traffic.touch();
+    world.traffic.touch_pod(uid);
     if let WorkloadKind::Job { run_ms } = work.kind {
         plan(world, uid, run_ms, Act::Finish);
     }
@@ -370,7 +382,7 @@ fn terminate(world: &mut World, uid: &Arc<str>, grace: i64) {
 fn stop_listening(world: &mut World, uid: &Arc<str>) {
     if let Some(run) = world.kubernetes.pods.get_mut(uid) {
         run.listening = false;
-        world.traffic.touch();
+        world.traffic.touch_pod(uid);
     }
 }
 
@@ -384,7 +396,7 @@ fn stopped(world: &mut World, uid: &Arc<str>, code: i64) {
     run.listening = false;
     run.exit_code = code;
     let node = run.node.clone();
-    world.traffic.touch();
+    world.traffic.touch_pod(uid);
     if kubelet_alive(world, node.as_deref()) {
         report_end(world, uid);
     }
@@ -396,7 +408,7 @@ fn report_end(world: &mut World, uid: &Arc<str>) {
     write(world, uid, |pod, run| pod::ended(pod, now, run, run.exit_code));
     volume::release(world, uid);
     match object(world, uid) {
-        None => drop(world.kubernetes.pods.remove(uid)),
+        None => forget(world, uid),
         Some(pod) if pod.meta.deletion.is_some() => {
             let delay = world.lag(|lags| lags.removal);
             plan(world, uid, delay, Act::Remove);
@@ -422,7 +434,7 @@ fn mirror(world: &mut World, uid: &Arc<str>) {
     if let Some(pod) = object(world, uid) {
         world.kubernetes.store.remove(Kind::Pod, &pod.key());
     }
-    world.kubernetes.pods.remove(uid);
+    forget(world, uid);
     let name = key.rsplit('/').next().unwrap_or_default();
     let Some(node) = pin.clone() else { return };
     let key = pod::create(world, &id, name, pin);
@@ -434,6 +446,7 @@ fn mirror(world: &mut World, uid: &Arc<str>) {
     if let Some(run) = world.kubernetes.pods.get_mut(&new) {
         (run.address, run.stage, run.listening) = (address, stage, listening);
     }
+    world.traffic.touch_pod(&new);
     write(world, &new, |pod, run| {
         pod::running(pod, now, run);
         pod::ready(pod, now);

@@ -7,7 +7,7 @@
 //! ```
 
 use crate::kubernetes::kind::Kind;
-use crate::kubernetes::node::{Stop, Taint, boot_id, register};
+use crate::kubernetes::node::{Stop, Taint, boot_id, register, template_of};
 use crate::kubernetes::object::{self, Object};
 use crate::kubernetes::{KubernetesEvent, delete, kubelet, pod, taint, volume};
 use crate::world::{Event, Millis, World};
@@ -70,7 +70,8 @@ pub(super) fn not_ready(node: &mut Object, now: Millis) {
 fn join(world: &mut World, name: &Arc<str>) {
     let now = world.now;
     let key = object::key("", name);
-    let template = world.kubernetes.template.clone();
+    let instance = world.kubernetes.nodes.get(name).map(|state| state.spec.instance.clone());
+    let template = template_of(world, &instance.unwrap_or_default()).clone();
     if let Some(state) = world.kubernetes.nodes.get_mut(name) {
         state.alive = true;
         // Whatever was planned for a silent node is void.

@@ -2,10 +2,12 @@
 
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::kubelet::{self, Act};
+use crate::kubernetes::node::instance_of;
 use crate::kubernetes::object::{Key, Object};
 use crate::kubernetes::selector::Selector;
 use crate::kubernetes::store::Change;
-use crate::kubernetes::{Task, budget, perform, plan};
+use crate::kubernetes::{Task, budget, daemon, owner, perform, plan};
+use crate::measure;
 use crate::world::World;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -54,18 +56,23 @@ fn hear(world: &mut World, change: &Change) -> Vec<Task> {
     }
 }
 
-fn hear_node(world: &World, change: &Change) -> Vec<Task> {
+fn hear_node(world: &mut World, change: &Change) -> Vec<Task> {
     let Some(node) = change.object() else { return Vec::new() };
-    let mut tasks = vec![Task::Taints(node.meta.name.clone())];
+    let name = node.meta.name.clone();
+    world.kubernetes.room.hear_node(&name, change.after.as_deref());
+    measure::hear_node(world, change);
+    if let (None, Some(new)) = (&change.before, &change.after) {
+        world.traffic.node_registered(instance_of(new));
+    }
+    let mut tasks = vec![Task::Taints(name.clone())];
     if !world.kubernetes.pending.is_empty() {
         tasks.push(Task::Schedule);
     }
-    let daemons = world
-        .kubernetes
-        .workloads
-        .iter()
-        .filter(|(_, state)| state.work.kind == crate::kubernetes::WorkloadKind::DaemonSet);
-    tasks.extend(daemons.map(|(id, _)| Task::Workload(id.clone())));
+    let daemons = world.kubernetes.daemons.clone();
+    for id in &daemons {
+        daemon::look_at(world, id, &name);
+    }
+    tasks.extend(daemons.into_iter().map(Task::Workload));
     tasks
 }
 
@@ -76,31 +83,37 @@ fn hear_pod(world: &mut World, change: &Change) -> Vec<Task> {
     let chosen = |selector: &Selector| {
         versions.iter().flatten().any(|pod| selector.matches(&pod.meta.labels))
     };
+    world.kubernetes.room.hear_pod(&key, change.after.as_deref());
+    measure::hear_pod(world, change);
     let mut tasks = Vec::new();
-    let owners = versions.iter().flatten().filter_map(|pod| pod.controller());
-    tasks.extend(owners.map(|owner| Task::Workload(owner.uid.clone())));
+    for pod in versions.iter().flatten() {
+        if let Some(owner) = pod.controller() {
+            owner::hear(world, &owner.uid, &key, change);
+            tasks.push(Task::Workload(owner.uid.clone()));
+        }
+    }
     if change.after.as_ref().is_some_and(|pod| pod.controller().is_none()) {
-        let all = world.kubernetes.workloads.iter();
+        let all = world.kubernetes.workloads.iter_mut();
         let fits = all.filter(|(_, state)| {
             *state.work.namespace == *namespace && state.owner.is_some() && chosen(&state.selector)
         });
-        tasks.extend(fits.map(|(id, _)| Task::Workload(id.clone())));
+        tasks.extend(fits.map(|(id, state)| {
+            state.claims.insert(key.clone());
+            Task::Workload(id.clone())
+        }));
     }
-    for (service, state) in &mut world.kubernetes.services {
-        if *state.spec.namespace == *namespace && chosen(&state.selector) {
+    for service in world.kubernetes.services_by_label.candidates(versions) {
+        let Some(state) = world.kubernetes.services.get_mut(&service) else { continue };
+        if chosen(&state.selector) {
             state.pending.insert(key.clone());
-            tasks.push(Task::Service(service.clone()));
+            tasks.push(Task::Service(service));
         }
     }
-    for (name, state) in &mut world.kubernetes.budgets {
-        if is_within(name, &namespace) && chosen(&state.selector) {
-            let after = change.after.as_deref();
-            if after.is_some_and(|pod| state.selector.matches(&pod.meta.labels)) {
-                state.members.insert(key.clone());
-            } else {
-                state.members.remove(&key);
-            }
-            tasks.push(Task::Budget(name.clone()));
+    for name in world.kubernetes.budgets_by_label.candidates(versions) {
+        let Some(state) = world.kubernetes.budgets.get_mut(&name) else { continue };
+        if chosen(&state.selector) {
+            state.count(&key, change.after.as_deref());
+            tasks.push(Task::Budget(name));
         }
     }
     let frees = change.after.is_none() && !world.kubernetes.pending.is_empty();
@@ -113,22 +126,30 @@ fn hear_pod(world: &mut World, change: &Change) -> Vec<Task> {
 fn hear_budget(world: &mut World, change: &Change) -> Vec<Task> {
     let Some(object) = change.object() else { return Vec::new() };
     let key = object.key();
+    let namespace = object.meta.namespace.clone();
     if change.after.is_none() {
-        world.kubernetes.budgets.remove(&key);
+        forget_budget(world, &namespace, &key);
         return Vec::new();
     }
     let same = |old: &Arc<Object>| *old.spec == *object.spec;
     if change.before.as_ref().is_some_and(same) {
         return Vec::new();
     }
+    forget_budget(world, &namespace, &key);
     let selector = Selector::from_object(&object.spec["selector"]);
-    let pods = world.kubernetes.store.within(Kind::Pod, &object.meta.namespace);
-    let members = pods
-        .filter(|(_, pod)| selector.matches(&pod.meta.labels))
-        .map(|(key, _)| key.clone())
-        .collect();
-    world.kubernetes.budgets.insert(key.clone(), budget::State { selector, members });
+    world.kubernetes.budgets_by_label.insert(&namespace, &selector, &key);
+    let mut state = budget::State::new(selector);
+    for (pod, object) in world.kubernetes.store.within(Kind::Pod, &namespace) {
+        state.count(pod, Some(object));
+    }
+    world.kubernetes.budgets.insert(key.clone(), state);
     vec![Task::Budget(key)]
+}
+
+fn forget_budget(world: &mut World, namespace: &str, key: &Key) {
+    if let Some(old) = world.kubernetes.budgets.remove(key) {
+        world.kubernetes.budgets_by_label.remove(namespace, &old.selector, key);
+    }
 }
 
 /// The kubelet hears of a pod that is bound, is to go (sooner), or is no more.
@@ -155,8 +176,4 @@ fn tell_kubelet(world: &mut World, change: &Change) {
     {
         kubelet::hear(world, uid, Act::Terminate(seconds));
     }
-}
-
-fn is_within(key: &Key, namespace: &str) -> bool {
-    key.strip_prefix(namespace).is_some_and(|rest| rest.starts_with('/'))
 }

@@ -107,6 +107,8 @@ pub struct NodeTemplate {
     pub join_ms: Millis,
     /// From there to Ready.
     pub ready_ms: Millis,
+    /// Taints that it has for good.
+    pub taints: Vec<Taint>,
     /// Taints that it registers with, and how long each stays.
     pub startup_taints: Vec<(Taint, Millis)>,
 }
@@ -118,6 +120,7 @@ impl Default for NodeTemplate {
             max_pods: 58,
             join_ms: 20_000,
             ready_ms: 8_000,
+            taints: Vec::new(),
             startup_taints: Vec::new(),
         }
     }
@@ -155,9 +158,10 @@ impl Kubernetes {
 
     /// The cluster hears that an instance runs: its node registers and turns Ready.
     pub fn instance_started(world: &mut World, birth: &InstanceBirth) {
-        let template = &world.kubernetes.template;
+        let template = template_of(world, &birth.instance);
         let spec = NodeSpec {
             labels: template.labels.clone(),
+            taints: template.taints.clone(),
             max_pods: template.max_pods,
             ..NodeSpec::new(&birth.private_dns, &birth.instance, &birth.zone)
         };
@@ -172,7 +176,6 @@ impl Kubernetes {
             None => admit(world, spec, birth.boot),
         }
         lifecycle::after(world, &name, join_ms, Act::Join);
-        world.traffic.touch();
     }
 
     /// The cluster loses a host: its containers stop in this very millisecond.
@@ -252,6 +255,19 @@ pub enum Cordon {
     On,
     /// Taken off.
     Off,
+}
+
+/// What the node of an instance looks like: as its Auto Scaling group's template says, if there is one.
+pub(super) fn template_of<'a>(world: &'a World, instance: &str) -> &'a NodeTemplate {
+    let group = world.aws.autoscaling.group_of(instance);
+    let own = group.and_then(|group| world.kubernetes.templates.get(&group.spec.name));
+    own.unwrap_or(&world.kubernetes.template)
+}
+
+/// The instance that a node's `providerID` ends in.
+pub(crate) fn instance_of(node: &Object) -> &str {
+    let id = node.spec["providerID"].as_str().unwrap_or_default();
+    id.rsplit('/').next().unwrap_or_default()
 }
 
 /// `10.0.3.41` for `ip-10-0-3-41.eu-west-1.compute.internal`.

@@ -25,38 +25,66 @@ pub fn key(namespace: &str, name: &str) -> Key {
     text.into()
 }
 
-/// A JSON value that versions share.
+/// A JSON value that versions share. Made from one of the two, value or text; the other follows when asked for.
 #[derive(Clone, Debug, Default)]
 pub struct Part(Arc<Written>);
 
 #[derive(Debug, Default)]
 struct Written {
-    value: Value,
+    value: OnceLock<Value>,
     text: OnceLock<String>,
+}
+
+impl Written {
+    fn value(&self) -> &Value {
+        self.value.get_or_init(|| {
+            self.text
+                .get()
+                .map_or(Value::Null, |text| serde_json::from_str(text).unwrap_or_default())
+        })
+    }
 }
 
 impl Clone for Written {
     // A copy is made to be changed, so the text would be wrong.
     fn clone(&self) -> Self {
-        Self { value: self.value.clone(), text: OnceLock::new() }
+        Self { value: self.value().clone().into(), text: OnceLock::new() }
     }
 }
 
 impl Part {
     /// A part of this value.
     pub fn new(value: Value) -> Self {
-        Self(Arc::new(Written { value, text: OnceLock::new() }))
+        Self(Arc::new(Written { value: value.into(), text: OnceLock::new() }))
+    }
+
+    /// A part that is written so already.
+    pub(crate) fn of_text(text: String) -> Self {
+        Self(Arc::new(Written { value: OnceLock::new(), text: text.into() }))
     }
 
     /// The value, to be changed; other versions keep theirs.
     pub fn edit(&mut self) -> &mut Value {
+        self.0.value();
         let written = Arc::make_mut(&mut self.0);
         written.text = OnceLock::new();
-        &mut written.value
+        let value = written.value.take().unwrap_or_default();
+        written.value = value.into();
+        written.value.get_mut().expect("it was just set")
+    }
+
+    /// Whether there is nothing in it. A text alone always holds something.
+    fn is_absent(&self) -> bool {
+        self.0.value.get().map_or_else(|| self.0.text.get().is_none(), Value::is_null)
+    }
+
+    /// Whether both say the same, without a look at what they share.
+    fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || **self == **other
     }
 
     fn text(&self) -> &str {
-        self.0.text.get_or_init(|| self.0.value.to_string())
+        self.0.text.get_or_init(|| self.0.value().to_string())
     }
 }
 
@@ -64,7 +92,7 @@ impl std::ops::Deref for Part {
     type Target = Value;
 
     fn deref(&self) -> &Value {
-        &self.0.value
+        self.0.value()
     }
 }
 
@@ -259,9 +287,28 @@ impl Object {
 
     /// The whole object as one JSON value.
     pub fn to_value(&self) -> Value {
-        let mut text = Vec::with_capacity(2048);
-        self.write(&mut text);
-        serde_json::from_slice(&text).expect("what we write is JSON")
+        let mut value = self.without_status();
+        if !self.status.is_absent() {
+            value["status"] = Value::clone(&self.status);
+        }
+        value
+    }
+
+    /// The same without its status, which most clients can't change.
+    pub(crate) fn without_status(&self) -> Value {
+        let rest = if self.rest.is_absent() { Value::Null } else { Value::clone(&self.rest) };
+        let Value::Object(mut fields) = serde_json::json!({"kind": self.kind.resource().kind,
+            "apiVersion": self.kind.api_version(), "metadata": self.meta.to_value()})
+        else {
+            return Value::Null;
+        };
+        if !self.spec.is_absent() {
+            fields.insert("spec".to_owned(), Value::clone(&self.spec));
+        }
+        if let Value::Object(rest) = rest {
+            fields.extend(rest);
+        }
+        Value::Object(fields)
     }
 
     /// This object with everything that a client may write taken from `value`.
@@ -299,9 +346,9 @@ impl Object {
             && mine.finalizers == others.finalizers
             && mine.owners == others.owners
             && mine.deletion == others.deletion
-            && *self.spec == *other.spec
-            && *self.status == *other.status
-            && *self.rest == *other.rest
+            && self.spec.same(&other.spec)
+            && self.status.same(&other.status)
+            && self.rest.same(&other.rest)
     }
 
     fn fields(&self) -> &[u8] {
@@ -316,14 +363,14 @@ impl Object {
         out.extend_from_slice(b"\"metadata\":");
         self.meta.write(out);
         for (name, part) in [("spec", &self.spec), ("status", &self.status)] {
-            if !part.is_null() {
+            if !part.is_absent() {
                 out.extend_from_slice(b",\"");
                 out.extend_from_slice(name.as_bytes());
                 out.extend_from_slice(b"\":");
                 out.extend_from_slice(part.text().as_bytes());
             }
         }
-        let rest = if self.rest.is_null() { "{}" } else { self.rest.text() };
+        let rest = if self.rest.is_absent() { "{}" } else { self.rest.text() };
         if rest != "{}" {
             out.push(b',');
             out.extend_from_slice(rest.as_bytes().get(1..rest.len() - 1).unwrap_or_default());
@@ -336,6 +383,12 @@ impl Object {
 const FRAME: [&str; 5] = ["kind", "apiVersion", "metadata", "spec", "status"];
 
 impl Meta {
+    fn to_value(&self) -> Value {
+        let mut text = Vec::with_capacity(1024);
+        self.write(&mut text);
+        serde_json::from_slice(&text).expect("what we write is JSON")
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"{\"name\":");
         write_text(out, &self.name);

@@ -6,12 +6,12 @@
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::object::{Key, Labels, Object, Owner, Part};
 use crate::kubernetes::selector::Selector;
-use crate::kubernetes::store::suffix;
+use crate::kubernetes::store::{Change, suffix};
 use crate::kubernetes::workload::{Workload, WorkloadKind};
 use crate::kubernetes::{daemon, delete, pod, stateful};
 use crate::world::World;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What keeps a finished pod of a Job until the Job has counted it.
@@ -33,6 +33,85 @@ pub(super) struct State {
     pub(super) replicas: u32,
     /// Its new pods never turn Ready.
     pub(super) broken: bool,
+    /// Its pods that count (not terminating, not ended), and whether each is Ready.
+    active: BTreeMap<Key, bool>,
+    /// How many of those are Ready.
+    ready: usize,
+    /// Pods to let go of, or to adopt, perhaps.
+    pub(super) claims: BTreeSet<Key>,
+    /// What its status says: how many, and how many Ready.
+    told: Option<(usize, usize)>,
+    /// For a DaemonSet: the pods meant for each node.
+    pub(super) served: BTreeMap<Arc<str>, BTreeSet<Key>>,
+    /// For a DaemonSet: the nodes to look at.
+    pub(super) look: BTreeSet<Arc<str>>,
+}
+
+impl State {
+    /// A workload without pods.
+    pub(super) fn new(
+        work: Arc<Workload>,
+        (owner, object): (Option<Owner>, Option<(Kind, Key)>),
+        labels: BTreeMap<String, String>,
+        name: &str,
+    ) -> Self {
+        let (replicas, template) = (work.replicas, Part::new(pod::template(&work)));
+        Self {
+            work,
+            owner,
+            object,
+            selector: Selector::of(&labels),
+            template,
+            labels: Arc::new(labels),
+            generate_name: format!("{name}-").into(),
+            replicas,
+            broken: false,
+            active: BTreeMap::new(),
+            ready: 0,
+            claims: BTreeSet::new(),
+            told: None,
+            served: BTreeMap::new(),
+            look: BTreeSet::new(),
+        }
+    }
+
+    /// Counts a pod as it is now.
+    fn count(&mut self, key: &Key, pod: Option<bool>) {
+        let before = match pod {
+            Some(ready) => self.active.insert(key.clone(), ready),
+            None => self.active.remove(key),
+        };
+        self.ready += usize::from(pod == Some(true));
+        self.ready -= usize::from(before == Some(true));
+    }
+}
+
+/// An owner hears of one of its pods, or of one that it had.
+pub(super) fn hear(world: &mut World, id: &Arc<str>, key: &Key, change: &Change) {
+    note(world, id, key);
+    let Some(state) = world.kubernetes.workloads.get_mut(id) else { return };
+    if let Some(pod) = &change.after
+        && !state.selector.matches(&pod.meta.labels)
+    {
+        state.claims.insert(key.clone());
+    }
+    if state.work.kind == WorkloadKind::DaemonSet && change.after.is_none() {
+        daemon::lost(state, key);
+    }
+}
+
+/// Counts one pod of an owner as it is now.
+pub(super) fn note(world: &mut World, id: &Arc<str>, key: &Key) {
+    let pod = world.kubernetes.store.get(Kind::Pod, key);
+    let counts = pod.filter(|pod| {
+        pod.controller().is_some_and(|owner| owner.uid == *id)
+            && pod.meta.deletion.is_none()
+            && !pod::is_terminal(pod)
+    });
+    let ready = counts.map(|pod| pod::is_ready(pod));
+    if let Some(state) = world.kubernetes.workloads.get_mut(id) {
+        state.count(key, ready);
+    }
 }
 
 /// Counts a workload's pods, and makes or removes some.
@@ -92,53 +171,55 @@ fn replicas(world: &mut World, id: &Arc<str>) {
     claim(world, id);
     let Some(state) = world.kubernetes.workloads.get(id) else { return };
     let wanted = usize::try_from(state.replicas).unwrap_or(usize::MAX);
-    let mut active: Vec<Arc<Object>> = active(world, id);
-    for _ in active.len()..wanted {
+    let count = state.active.len();
+    for _ in count..wanted {
         one_more(world, id, None);
     }
-    if active.len() > wanted {
+    if count > wanted {
+        let Some(state) = world.kubernetes.workloads.get(id) else { return };
+        let store = &world.kubernetes.store;
+        let pods = state.active.keys().filter_map(|key| store.get(Kind::Pod, key));
+        let mut active: Vec<Arc<Object>> = pods.cloned().collect();
         // Who goes first: not placed, not Ready, then the youngest.
         active.sort_by_key(|pod| {
             let placed = pod.spec["nodeName"].is_string();
             (placed, pod::is_ready(pod), std::cmp::Reverse(pod.meta.created))
         });
-        for pod in active.iter().take(active.len() - wanted) {
+        for pod in active.iter().take(count - wanted) {
             delete::delete_pod(world, &pod.key(), None);
+            note(world, id, &pod.key());
         }
     }
 }
 
 /// Lets go of pods that no longer match, and adopts those that do and have no owner.
 fn claim(world: &mut World, id: &Arc<str>) {
-    let Some(state) = world.kubernetes.workloads.get(id) else { return };
+    let Some(state) = world.kubernetes.workloads.get_mut(id) else { return };
+    let claims = std::mem::take(&mut state.claims);
     let Some(owner) = state.owner.clone() else { return };
-    let lives = |pod: &Object| pod.meta.deletion.is_none() && !pod::is_terminal(pod);
-    let matches = |pod: &Object| {
-        *pod.meta.namespace == *state.work.namespace && state.selector.matches(&pod.meta.labels)
-    };
-    let store = &world.kubernetes.store;
-    let mine = store.pods_of(id).filter(|(_, pod)| lives(pod) && !matches(pod));
-    let released: Vec<Key> = mine.map(|(key, _)| key.clone()).collect();
-    let nobodys = store.pods_of("").filter(|(_, pod)| lives(pod) && matches(pod));
-    let adopted: Vec<Key> = nobodys.map(|(key, _)| key.clone()).collect();
-    for key in released {
-        world.kubernetes.store.update(Kind::Pod, &key, |pod| {
-            Arc::make_mut(&mut pod.meta.owners).retain(|one| one.uid != *id);
-        });
+    let (selector, namespace) = (state.selector.clone(), state.work.namespace.clone());
+    for key in claims {
+        let Some(pod) = world.kubernetes.store.get(Kind::Pod, &key) else { continue };
+        if pod.meta.deletion.is_some() || pod::is_terminal(pod) {
+            continue;
+        }
+        let matches =
+            *pod.meta.namespace == *namespace && selector.matches(&pod.meta.labels);
+        match pod.controller() {
+            Some(own) if own.uid == *id && !matches => {
+                world.kubernetes.store.update(Kind::Pod, &key, |pod| {
+                    Arc::make_mut(&mut pod.meta.owners).retain(|one| one.uid != *id);
+                });
+            }
+            None if matches => {
+                world.kubernetes.store.update(Kind::Pod, &key, |pod| {
+                    Arc::make_mut(&mut pod.meta.owners).push(owner.clone());
+                });
+            }
+            _ => continue,
+        }
+        note(world, id, &key);
     }
-    for key in adopted {
-        let owner = owner.clone();
-        world.kubernetes.store.update(Kind::Pod, &key, |pod| {
-            Arc::make_mut(&mut pod.meta.owners).push(owner);
-        });
-    }
-}
-
-/// The pods that count: owned, not terminating, not ended.
-fn active(world: &World, id: &str) -> Vec<Arc<Object>> {
-    let pods = world.kubernetes.store.pods_of(id);
-    let lives = |pod: &&Arc<Object>| pod.meta.deletion.is_none() && !pod::is_terminal(pod);
-    pods.map(|(_, pod)| pod).filter(lives).cloned().collect()
 }
 
 /// A Job counts its finished pods, and makes up for those that were taken from it.
@@ -163,19 +244,20 @@ fn job(world: &mut World, id: &Arc<str>) {
     }
     let Some(state) = world.kubernetes.workloads.get(id) else { return };
     let wanted = usize::try_from(state.replicas).unwrap_or(usize::MAX);
-    for _ in active(world, id).len()..wanted {
+    for _ in state.active.len()..wanted {
         one_more(world, id, None);
     }
 }
 
 /// Writes the owner's status: how many pods there are and are Ready.
 fn tell_status(world: &mut World, id: &Arc<str>) {
-    let Some(state) = world.kubernetes.workloads.get(id) else { return };
+    let Some(state) = world.kubernetes.workloads.get_mut(id) else { return };
     let Some((kind, key)) = state.object.clone() else { return };
+    let (count, ready) = (state.active.len(), state.ready);
+    if state.told.replace((count, ready)) == Some((count, ready)) {
+        return;
+    }
     let (name, work) = (state.work.name.clone(), state.work.clone());
-    let all = active(world, id);
-    let count = all.len();
-    let ready = all.iter().filter(|pod| pod::is_ready(pod)).count();
     let status = match kind {
         Kind::Job => json!({"active": count, "ready": ready}),
         Kind::DaemonSet => {

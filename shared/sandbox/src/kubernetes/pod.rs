@@ -3,7 +3,7 @@
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::kubelet::Run;
 use crate::kubernetes::object::{self, Key, Object, Part};
-use crate::kubernetes::owner;
+use crate::kubernetes::{daemon, owner};
 use crate::kubernetes::store::uid;
 use crate::kubernetes::volume;
 use crate::kubernetes::workload::{Workload, WorkloadKind};
@@ -74,10 +74,17 @@ pub(super) fn create(world: &mut World, id: &Arc<str>, name: &str, pin: Option<A
         }
     }
     let key = pod.key();
+    if work.kind == WorkloadKind::DaemonSet
+        && let Some(node) = &pin
+        && let Some(state) = world.kubernetes.workloads.get_mut(id)
+    {
+        daemon::meant(state, &key, node);
+    }
+    world.kubernetes.pending.insert(&key, (id, &work));
     let run = Run::new(key.clone(), id.clone(), work, pin, volume.map(|volume| volume.name));
     world.kubernetes.pods.insert(pod.meta.uid.clone(), run);
-    world.kubernetes.pending.insert(key.clone());
     world.kubernetes.store.put(pod);
+    owner::note(world, id, &key);
     key
 }
 
@@ -95,6 +102,9 @@ pub(super) fn bind(world: &mut World, key: &Key, node: &Arc<str>) {
     });
     if let Some(run) = world.kubernetes.pods.get_mut(&uid) {
         run.node = Some(node.clone());
+        let workload = run.workload.clone();
+        world.kubernetes.room.sit(key, node, &workload);
+        world.kubernetes.runs_on.entry(node.clone()).or_default().insert(uid);
     }
 }
 

@@ -137,19 +137,13 @@ fn add_owner(world: &mut World, work: &Arc<Workload>) -> Arc<str> {
         Some((_, owner)) => owner.uid.clone(),
         None => format!("nobody-{}", uid(&mut world.rng)).into(),
     };
-    let state = owner::State {
-        work: work.clone(),
-        object: own
-            .as_ref()
-            .map(|(kind, owner)| (*kind, object::key(&work.namespace, &owner.name))),
-        owner: own.map(|(_, owner)| owner),
-        selector: Selector::of(&labels),
-        template: Part::new(pod::template(work)),
-        labels: Arc::new(labels),
-        generate_name: format!("{name}-").into(),
-        replicas: work.replicas,
-        broken: false,
-    };
+    let object =
+        own.as_ref().map(|(kind, owner)| (*kind, object::key(&work.namespace, &owner.name)));
+    let owner = own.map(|(_, owner)| owner);
+    let state = owner::State::new(work.clone(), (owner, object), labels, &name);
+    if work.kind == WorkloadKind::DaemonSet {
+        world.kubernetes.daemons.insert(id.clone());
+    }
     world.kubernetes.workloads.insert(id.clone(), state);
     id
 }

@@ -28,6 +28,17 @@ impl Selector {
         Self(labels.iter().map(one).collect())
     }
 
+    /// A label with its value that everything it selects has, if there is one.
+    pub(crate) fn anchor(&self) -> Option<(&str, &str)> {
+        self.0.iter().find_map(|requirement| match requirement {
+            Requirement::In(key, values) => match values.as_slice() {
+                [value] => Some((key.as_str(), value.as_str())),
+                _ => None,
+            },
+            Requirement::NotIn(..) | Requirement::Exists(_) | Requirement::Absent(_) => None,
+        })
+    }
+
     /// A `LabelSelector` with `matchLabels` and `matchExpressions`.
     pub fn from_object(value: &Value) -> Self {
         let mut all = Self::of(&crate::kubernetes::object::strings(&value["matchLabels"])).0;

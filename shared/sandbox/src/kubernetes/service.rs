@@ -98,8 +98,17 @@ pub struct Service {
     pub version: u64,
     pub(super) selector: Selector,
     pub(super) pending: BTreeSet<Key>,
-    members: BTreeMap<Key, Endpoint>,
-    slices: usize,
+    /// The keys of the pods in `endpoints`, in the same order.
+    keys: Vec<Key>,
+    slices: BTreeMap<usize, Slice>,
+    /// The slice of each pod.
+    places: BTreeMap<Key, usize>,
+}
+
+/// One EndpointSlice: each pod's line as it is written.
+#[derive(Debug, Default)]
+struct Slice {
+    lines: BTreeMap<Key, String>,
 }
 
 impl Kubernetes {
@@ -123,40 +132,99 @@ impl Kubernetes {
             version: 0,
             selector,
             pending,
-            members: BTreeMap::new(),
-            slices: 0,
+            keys: Vec::new(),
+            slices: BTreeMap::new(),
+            places: BTreeMap::new(),
         };
+        let namespace = &service.spec.namespace;
+        world.kubernetes.services_by_label.insert(namespace, &service.selector, &key);
         world.kubernetes.services.insert(key.clone(), service);
         reconcile(world, &key);
         news::settle(world);
     }
 }
 
-/// Brings the endpoints of the pods that changed up to date, and writes the slices.
+/// Brings the endpoints of the pods that changed up to date, and writes the slices that they are in.
 pub(super) fn reconcile(world: &mut World, key: &Key) {
     let now = world.now;
     let Some(mut service) = world.kubernetes.services.remove(key) else { return };
-    let mut changed = false;
+    let mut dirty = BTreeSet::new();
+    let mut added = Vec::new();
     for pod_key in std::mem::take(&mut service.pending) {
         let pod = world.kubernetes.store.get(Kind::Pod, &pod_key);
         let new = pod.and_then(|pod| endpoint(&service.selector, pod, now));
-        let old = service.members.get(&pod_key);
+        let place = service.keys.binary_search(&pod_key);
+        let old = place.ok().and_then(|index| service.endpoints.get(index));
         if old.map(flags) == new.as_ref().map(flags) {
             continue;
         }
-        changed = true;
-        match new {
-            Some(new) => drop(service.members.insert(pod_key, new)),
-            None => drop(service.members.remove(&pod_key)),
+        let slice = service.places.get(&pod_key).copied();
+        dirty.extend(slice);
+        match (new, place) {
+            (Some(new), Ok(index)) => {
+                service.write_line(slice.unwrap_or_default(), &pod_key, &new);
+                service.endpoints[index] = new;
+            }
+            (Some(new), Err(index)) => {
+                service.keys.insert(index, pod_key.clone());
+                service.endpoints.insert(index, new);
+                added.push(pod_key);
+            }
+            (None, Ok(index)) => {
+                service.keys.remove(index);
+                service.endpoints.remove(index);
+                service.drop_line(&pod_key);
+            }
+            (None, Err(_)) => {}
         }
     }
-    if changed || service.slices == 0 {
-        service.endpoints = service.members.values().cloned().collect();
+    for pod_key in added {
+        dirty.insert(service.place(&pod_key, &dirty));
+    }
+    if service.slices.is_empty() {
+        service.slices.insert(0, Slice::default());
+        dirty.insert(0);
+    }
+    if !dirty.is_empty() {
         service.version += 1;
-        write_slices(world, &mut service);
-        world.traffic.touch();
+        for number in dirty {
+            write_slice(world, &mut service, number);
+        }
+        world.traffic.touch_service(key);
     }
     world.kubernetes.services.insert(key.clone(), service);
+}
+
+impl Service {
+    /// Puts a new pod into a slice with room: one that is written anyway, if there is one. Returns its number.
+    fn place(&mut self, key: &Key, dirty: &BTreeSet<usize>) -> usize {
+        let room = |number: &usize| {
+            self.slices.get(number).is_none_or(|slice| slice.lines.len() < SLICE_MAX)
+        };
+        let known = dirty.iter().chain(self.slices.keys()).copied().find(|number| room(number));
+        let number = known.unwrap_or_else(|| {
+            self.slices.keys().next_back().map_or(0, |last| last + 1)
+        });
+        self.places.insert(key.clone(), number);
+        if let Ok(index) = self.keys.binary_search(key)
+            && let Some(endpoint) = self.endpoints.get(index).cloned()
+        {
+            self.write_line(number, key, &endpoint);
+        }
+        number
+    }
+
+    fn write_line(&mut self, number: usize, key: &Key, endpoint: &Endpoint) {
+        let line = line(&self.spec, endpoint).to_string();
+        self.slices.entry(number).or_default().lines.insert(key.clone(), line);
+    }
+
+    fn drop_line(&mut self, key: &Key) {
+        let Some(number) = self.places.remove(key) else { return };
+        if let Some(slice) = self.slices.get_mut(&number) {
+            slice.lines.remove(key);
+        }
+    }
 }
 
 fn fields(spec: &ServiceSpec) -> Value {
@@ -204,45 +272,45 @@ fn flags(endpoint: &Endpoint) -> (&str, &str, [bool; 3]) {
     (&endpoint.pod_uid, &endpoint.address, flags)
 }
 
-fn write_slices(world: &mut World, service: &mut Service) {
+/// Writes one slice as it is now; an empty one goes, unless it is the last.
+fn write_slice(world: &mut World, service: &mut Service, number: usize) {
     let spec = &service.spec;
-    let count = service.endpoints.len().div_ceil(SLICE_MAX).max(1);
-    for index in 0..count.max(service.slices) {
-        let name = format!("{}-{index:05}", spec.name);
-        let key = object::key(&spec.namespace, &name);
-        if index >= count {
-            world.kubernetes.store.remove(Kind::EndpointSlice, &key);
-            continue;
-        }
-        let from = index * SLICE_MAX;
-        let to = (from + SLICE_MAX).min(service.endpoints.len());
-        let endpoints: Vec<Value> = service
-            .endpoints
-            .get(from..to)
-            .unwrap_or_default()
-            .iter()
-            .map(|one| line(spec, one))
-            .collect();
-        let rest = json!({"addressType": "IPv4", "endpoints": endpoints,
-            "ports": [{"name": "", "port": spec.port, "protocol": "TCP"}]});
-        if world.kubernetes.store.get(Kind::EndpointSlice, &key).is_some() {
-            world
-                .kubernetes
-                .store
-                .update(Kind::EndpointSlice, &key, |slice| slice.rest = Part::new(rest));
-            continue;
-        }
-        let mut slice = Object::new(Kind::EndpointSlice, &spec.namespace, &name);
-        slice.meta.uid = uid(&mut world.rng);
-        slice.meta.created = world.now;
-        let labels = slice.labels_mut();
-        labels.insert("kubernetes.io/service-name".to_owned(), spec.name.clone());
-        let manager = "endpointslice.kubernetes.io/managed-by";
-        labels.insert(manager.to_owned(), "endpointslice-controller.k8s.io".to_owned());
-        slice.rest = Part::new(rest);
-        world.kubernetes.store.put(slice);
+    let key = object::key(&spec.namespace, &format!("{}-{number:05}", spec.name));
+    let Some(slice) = service.slices.get(&number) else { return };
+    if slice.lines.is_empty() && service.slices.len() > 1 {
+        service.slices.remove(&number);
+        world.kubernetes.store.remove(Kind::EndpointSlice, &key);
+        return;
     }
-    service.slices = count;
+    let ports = json!([{"name": "", "port": spec.port, "protocol": "TCP"}]);
+    let mut rest = String::from("{\"addressType\":\"IPv4\",\"endpoints\":[");
+    for (index, line) in slice.lines.values().enumerate() {
+        if index > 0 {
+            rest.push(',');
+        }
+        rest.push_str(line);
+    }
+    rest.push_str("],\"ports\":");
+    rest.push_str(&ports.to_string());
+    rest.push('}');
+    let mut object = match world.kubernetes.store.get(Kind::EndpointSlice, &key) {
+        Some(known) => Object::clone(known),
+        None => new_slice(world, spec, number),
+    };
+    object.rest = Part::of_text(rest);
+    world.kubernetes.store.put(object);
+}
+
+fn new_slice(world: &mut World, spec: &ServiceSpec, number: usize) -> Object {
+    let name = format!("{}-{number:05}", spec.name);
+    let mut slice = Object::new(Kind::EndpointSlice, &spec.namespace, &name);
+    slice.meta.uid = uid(&mut world.rng);
+    slice.meta.created = world.now;
+    let labels = slice.labels_mut();
+    labels.insert("kubernetes.io/service-name".to_owned(), spec.name.clone());
+    let manager = "endpointslice.kubernetes.io/managed-by";
+    labels.insert(manager.to_owned(), "endpointslice-controller.k8s.io".to_owned());
+    slice
 }
 
 fn line(spec: &ServiceSpec, endpoint: &Endpoint) -> Value {

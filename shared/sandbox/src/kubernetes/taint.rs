@@ -65,7 +65,16 @@ pub(crate) fn untolerated<'a>(
     tolerations: &[Toleration],
     effects: &[&str],
 ) -> Option<&'a Value> {
-    of(node).iter().find(|taint| {
+    first_untolerated(of(node), tolerations, effects)
+}
+
+/// The same for the taints alone.
+pub(super) fn first_untolerated<'a>(
+    taints: &'a [Value],
+    tolerations: &[Toleration],
+    effects: &[&str],
+) -> Option<&'a Value> {
+    taints.iter().find(|taint| {
         let effect = taint["effect"].as_str().unwrap_or_default();
         effects.contains(&effect) && !tolerations.iter().any(|one| one.covers(taint))
     })

@@ -34,12 +34,13 @@ pub(super) fn patch(
     let Some(before) = world.kubernetes.store.get(kind, &key).cloned() else {
         return Err(status::not_found(kind, &target.name));
     };
-    let mut merged = before.to_value();
+    let of_status = target.subresource == "status";
+    let mut merged = if of_status { before.to_value() } else { before.without_status() };
     apply(&mut merged, &body);
     check_metadata(&before, &merged)?;
     let mut after = before.with(&merged);
     // A patch of an object leaves its status alone, and one of the status all the rest.
-    if target.subresource == "status" {
+    if of_status {
         let status = after.status;
         after = Object::clone(&before);
         after.status = status;

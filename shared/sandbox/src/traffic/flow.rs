@@ -1,8 +1,6 @@
-//! Shares: how the requests of one route spread over targets and pods, and what becomes of each share.
-//!
-//! Pure. The load balancer gives each target the same share, a kube-proxy each of its endpoints.
+//! The words of traffic: why requests are dropped, where a target leads, and which pods are behind it.
 
-use super::Entry;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -52,83 +50,53 @@ impl fmt::Display for Cause {
     }
 }
 
-/// A target as a request finds it.
+/// Pods among which a node chooses, each as likely as the others.
+#[derive(Debug)]
+pub(super) struct Pool {
+    /// No other pool has it.
+    pub(super) number: u64,
+    pub(super) pods: BTreeSet<Arc<str>>,
+}
+
+/// Where a target leads.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    /// It is no target.
+    Absent,
+    /// Nowhere.
+    Dropped(Cause),
+    /// Where all nodes of this lane forward to.
+    Lane(Arc<str>),
+}
+
+/// Where the nodes of a lane forward to.
 #[derive(Clone, Debug)]
-pub(super) struct Target {
-    pub(super) instance: Arc<str>,
-    pub(super) up: bool,
-    /// Whether a kube-proxy runs here (or none is needed).
-    pub(super) forwards: bool,
-    /// Where the node sends a request on to.
-    pub(super) hops: Vec<Hop>,
+pub(super) enum Onward {
+    /// Nowhere.
+    Dropped(Cause),
+    /// To any of these pods.
+    Pool(Arc<Pool>),
 }
 
 /// A pod as a request finds it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Hop {
-    pub(super) pod: Arc<str>,
-    /// It listens now.
-    pub(super) alive: bool,
+    /// It accepts connections.
+    pub(super) serves: bool,
+    /// Its containers run, so that what it has begun goes on.
+    pub(super) runs: bool,
     /// Its instance, if that was ever known.
     pub(super) host: Option<Arc<str>>,
     pub(super) host_up: bool,
 }
 
-/// A share of a route's requests that all fare the same.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Flow {
-    /// The target; empty when there is none.
-    pub(super) instance: Arc<str>,
-    pub(super) pod: Option<Arc<str>>,
-    /// The pod's instance.
-    pub(super) host: Option<Arc<str>>,
-    /// Of all requests of the route.
-    pub(super) share: f64,
-    /// Why they are dropped, if they are.
-    pub(super) cause: Option<Cause>,
-}
-
-/// Spreads one request over all ways it can go.
-#[expect(clippy::cast_precision_loss, reason = "counts of targets and pods are far below 2^52")]
-pub(super) fn flows(targets: &[Target], entry: Entry) -> Vec<Flow> {
-    if targets.is_empty() {
-        return vec![dropped("".into(), 1.0, Cause::NoTarget)];
+impl Hop {
+    /// Why a request that is sent here now is dropped, if it is.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        match (self.serves, self.host_up) {
+            (true, _) => None,
+            (false, true) => Some(Cause::PodNotListening),
+            (false, false) => Some(Cause::PodNodeGone),
+        }
     }
-    let share = 1.0 / targets.len() as f64;
-    let mut flows = Vec::with_capacity(targets.len());
-    for target in targets {
-        let cause = match (target.up, target.forwards, target.hops.is_empty(), entry) {
-            (false, _, _, _) => Cause::TargetGone,
-            (true, false, _, _) => Cause::NotForwarding,
-            (true, true, true, Entry::Cluster) => Cause::NoReadyPod,
-            (true, true, true, Entry::Local) => Cause::NoLocalPod,
-            (true, true, true, Entry::HostPort) => Cause::NoHostPod,
-            (true, true, false, _) => {
-                let each = share / target.hops.len() as f64;
-                flows.extend(target.hops.iter().map(|hop| onward(target, hop, each)));
-                continue;
-            }
-        };
-        flows.push(dropped(target.instance.clone(), share, cause));
-    }
-    flows
-}
-
-fn onward(target: &Target, hop: &Hop, share: f64) -> Flow {
-    let cause = match (hop.alive, hop.host_up) {
-        (true, _) => None,
-        (false, true) => Some(Cause::PodNotListening),
-        (false, false) => Some(Cause::PodNodeGone),
-    };
-    Flow {
-        instance: target.instance.clone(),
-        pod: Some(hop.pod.clone()),
-        host: hop.host.clone(),
-        share,
-        cause,
-    }
-}
-
-fn dropped(instance: Arc<str>, share: f64, cause: Cause) -> Flow {
-    Flow { instance, pod: None, host: None, share, cause: Some(cause) }
 }

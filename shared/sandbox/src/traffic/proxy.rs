@@ -2,9 +2,12 @@
 //!
 //! A change reaches each node 0.3 to 1.5 s later, by chance; a later change that came sooner is not
 //! undone by an earlier one. A kube-proxy starts when its kubelet has joined and is lost with its host.
+//! Beyond [`LANES_MAX`] nodes some share a lane: they hear of each change in the same moment.
 
+use super::flow::Pool;
 use super::TrafficEvent;
 use crate::kubernetes::Endpoint;
+use crate::kubernetes::object::{self, Key};
 use crate::world::{Event, Millis, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,157 +18,282 @@ const LAG_MS: std::ops::RangeInclusive<Millis> = 300..=1_500;
 /// From a node's registration to the first rules of its kube-proxy.
 const START_MS: std::ops::RangeInclusive<Millis> = 1_000..=4_000;
 
-/// A Service's endpoints on their way to one node.
+/// So many nodes hear each for themselves. Twice as many make a large world's events twice as many; half as many
+/// spread a change over fewer moments.
+const LANES_MAX: usize = 32;
+
+/// A Service's endpoints on their way to the nodes of one lane.
 #[derive(Clone, Debug)]
 pub struct Arrival {
-    /// The node's instance.
+    pub(super) lane: Arc<str>,
+    pub(super) service: usize,
+    view: View,
+}
+
+/// The first rules of a node that shares a lane.
+#[derive(Clone, Debug)]
+pub struct Start {
     pub(super) instance: Arc<str>,
-    service: usize,
+    pub(super) service: usize,
+}
+
+/// What one node knows of one Service.
+#[derive(Clone, Debug)]
+pub(super) struct View {
     change: u64,
-    endpoints: Arc<[Endpoint]>,
+    pub(super) endpoints: Arc<[Endpoint]>,
+    /// Those that get new connections, whatever their node.
+    pub(super) pool: Arc<Pool>,
 }
 
 /// A followed Service.
 #[derive(Debug)]
 struct Service {
-    namespace: String,
-    name: String,
-    latest: Arc<[Endpoint]>,
+    key: Key,
+    latest: View,
 }
 
-/// What one node knows of one Service.
-#[derive(Clone, Debug)]
-struct View {
-    change: u64,
-    endpoints: Arc<[Endpoint]>,
+/// Nodes that hear of a change in the same moment.
+#[derive(Debug, Default)]
+struct Lane {
+    /// In the order of the Services; absent until it first hears of one.
+    views: Vec<Option<View>>,
+    members: BTreeSet<Arc<str>>,
+}
+
+/// One node's kube-proxy.
+#[derive(Debug)]
+struct Proxy {
+    lane: Arc<str>,
+    /// The Services for which it has no rules yet, although its lane may have.
+    waits_for: BTreeSet<usize>,
 }
 
 /// All kube-proxies.
 #[derive(Debug, Default)]
 pub(super) struct Proxies {
     services: Vec<Service>,
-    /// By instance and then in the order of `services`; absent until the node first hears of one.
-    views: BTreeMap<Arc<str>, Vec<Option<View>>>,
+    lanes: BTreeMap<Arc<str>, Lane>,
+    proxies: BTreeMap<Arc<str>, Proxy>,
+    /// Nodes that registered and have no kube-proxy yet.
+    fresh: BTreeSet<Arc<str>>,
     changes: u64,
+    pools: u64,
 }
 
 impl Proxies {
     /// Follows a Service from now on.
     pub(super) fn follow(&mut self, namespace: &str, name: &str) {
-        if self.index(namespace, name).is_none() {
-            let (namespace, name) = (namespace.to_owned(), name.to_owned());
-            self.services.push(Service { namespace, name, latest: Arc::from([]) });
+        let key = object::key(namespace, name);
+        if self.index(&key).is_none() {
+            let latest = self.view_of(&[]);
+            self.services.push(Service { key, latest });
         }
+    }
+
+    /// The number of a followed Service.
+    pub(super) fn index(&self, key: &str) -> Option<usize> {
+        self.services.iter().position(|service| *service.key == *key)
     }
 
     /// What the kube-proxy of `instance` knows of a Service; nothing while none runs there.
-    pub(super) fn view(&self, instance: &str, namespace: &str, name: &str) -> Option<&[Endpoint]> {
-        let service = self.index(namespace, name)?;
-        self.views.get(instance)?.get(service)?.as_ref().map(|view| &*view.endpoints)
+    pub(super) fn view(&self, instance: &str, service: usize) -> Option<&View> {
+        let proxy = self.proxies.get(instance)?;
+        if proxy.waits_for.contains(&service) {
+            return None;
+        }
+        self.lanes.get(&proxy.lane)?.views.get(service)?.as_ref()
     }
 
-    /// A change arrives, unless a later one was there sooner.
-    pub(super) fn arrive(&mut self, arrival: Arrival) {
-        let Arrival { instance, service, change, endpoints } = arrival;
-        let Some(views) = self.views.get_mut(&instance) else { return };
+    /// What the nodes of a lane know of a Service.
+    pub(super) fn view_in(&self, lane: &str, service: usize) -> Option<&View> {
+        self.lanes.get(lane)?.views.get(service)?.as_ref()
+    }
+
+    /// The lane of an instance, once it has rules for a Service of its own.
+    pub(super) fn lane(&self, instance: &str, service: usize) -> Option<&Arc<str>> {
+        let proxy = self.proxies.get(instance)?;
+        (!proxy.waits_for.contains(&service)).then_some(&proxy.lane)
+    }
+
+    /// All lanes.
+    pub(super) fn lanes(&self) -> Vec<Arc<str>> {
+        self.lanes.keys().cloned().collect()
+    }
+
+    /// The nodes of a lane.
+    pub(super) fn members(&self, lane: &str) -> Vec<Arc<str>> {
+        self.lanes.get(lane).into_iter().flat_map(|lane| lane.members.iter().cloned()).collect()
+    }
+
+    /// A change arrives, unless a later one was there sooner. False if nothing became of it.
+    pub(super) fn arrive(&mut self, arrival: Arrival) -> bool {
+        let Arrival { lane, service, view } = arrival;
+        let Some(lane) = self.lanes.get_mut(&lane) else { return false };
+        let views = &mut lane.views;
         views.resize(views.len().max(service + 1), None);
-        let view = &mut views[service];
-        if view.as_ref().is_none_or(|view| view.change < change) {
-            *view = Some(View { change, endpoints });
+        let known = &mut views[service];
+        if known.as_ref().is_none_or(|known| known.change < view.change) {
+            *known = Some(view);
+        }
+        true
+    }
+
+    /// A node that shares a lane has its first rules.
+    pub(super) fn started(&mut self, start: &Start) {
+        if let Some(proxy) = self.proxies.get_mut(&start.instance) {
+            proxy.waits_for.remove(&start.service);
         }
     }
 
-    fn index(&self, namespace: &str, name: &str) -> Option<usize> {
-        let same = |service: &Service| service.namespace == namespace && service.name == name;
-        self.services.iter().position(same)
+    /// A node registered: its kube-proxy starts with the next change of anything.
+    pub(super) fn registered(&mut self, instance: &str) {
+        self.fresh.insert(instance.into());
     }
 
-    /// Takes the endpoints as they are now, and says which Services changed.
-    fn refresh(&mut self, world: &World) -> BTreeSet<usize> {
-        let mut changed = BTreeSet::new();
-        for (index, service) in self.services.iter_mut().enumerate() {
-            let current = world.kubernetes.endpoints(&service.namespace, &service.name);
-            if *current != *service.latest {
-                service.latest = Arc::from(current);
-                changed.insert(index);
-            }
+    /// The kube-proxy of an instance is gone with its host.
+    pub(super) fn lose(&mut self, instance: &str) {
+        let Some(proxy) = self.proxies.remove(instance) else { return };
+        let Some(lane) = self.lanes.get_mut(&proxy.lane) else { return };
+        lane.members.remove(instance);
+        if lane.members.is_empty() {
+            self.lanes.remove(&proxy.lane);
         }
-        changed
     }
 
-    /// Instances whose kube-proxy starts now; those whose host is down lose theirs.
+    fn view_of(&mut self, endpoints: &[Endpoint]) -> View {
+        let pods = usable(endpoints, |_| true).map(|endpoint| endpoint.pod_uid.as_str().into());
+        let pool = self.pool(pods.collect());
+        View { change: self.changes, endpoints: endpoints.into(), pool }
+    }
+
+    /// A pool of its own for these pods.
+    pub(super) fn pool(&mut self, pods: BTreeSet<Arc<str>>) -> Arc<Pool> {
+        self.pools += 1;
+        Arc::new(Pool { number: self.pools, pods })
+    }
+
+    /// Takes the endpoints of a Service as they are now.
+    fn refresh(&mut self, world: &World, service: usize) {
+        let Some(known) = self.services.get(service) else { return };
+        let (namespace, name) = known.key.split_once('/').unwrap_or_default();
+        let endpoints = world.kubernetes.endpoints(namespace, name);
+        let latest = self.view_of(endpoints);
+        self.services[service].latest = latest;
+    }
+
+    /// Instances whose kube-proxy starts now.
     fn starters(&mut self, world: &World) -> Vec<Arc<str>> {
-        self.views.retain(|instance, _| world.aws.ec2.is_up(instance));
-        let up = world.aws.ec2.instances.values().filter(|instance| instance.up);
-        let new =
-            up.map(|instance| &instance.id).filter(|id| !self.views.contains_key(id.as_str()));
-        let node = |id: &&String| world.kubernetes.node_of_instance(id).is_some();
-        new.filter(node).map(|id| Arc::from(id.as_str())).collect()
+        let starts = |id: &Arc<str>| {
+            world.aws.ec2.is_up(id)
+                && !self.proxies.contains_key(id)
+                && world.kubernetes.node_of_instance(id).is_some()
+        };
+        let starters: Vec<Arc<str>> = self.fresh.iter().filter(|id| starts(id)).cloned().collect();
+        self.fresh.clear();
+        starters
+    }
+
+    /// Gives an instance a lane: of its own, or the one with the fewest members. True if it is its own.
+    fn admit(&mut self, instance: &Arc<str>) -> bool {
+        let own = self.lanes.len() < LANES_MAX;
+        let lane = if own {
+            instance.clone()
+        } else {
+            let fewest = self.lanes.iter().min_by_key(|(_, lane)| lane.members.len());
+            fewest.map_or_else(|| instance.clone(), |(name, _)| name.clone())
+        };
+        let members = &mut self.lanes.entry(lane.clone()).or_default().members;
+        members.insert(instance.clone());
+        let waits_for = if own { BTreeSet::new() } else { (0..self.services.len()).collect() };
+        self.proxies.insert(instance.clone(), Proxy { lane, waits_for });
+        own
     }
 }
 
-/// Sends every change on its way to every node, and starts the kube-proxies of new nodes.
-pub(super) fn follow_up(world: &mut World) {
-    let mut proxies = std::mem::take(&mut world.traffic.proxies);
-    let changed = proxies.refresh(world);
-    let started = proxies.starters(world);
-    let all: BTreeSet<usize> = (0..proxies.services.len()).collect();
-    proxies.changes += 1;
-    for instance in proxies.views.keys() {
-        send(world, &proxies, instance, &changed);
+/// Sends each change on its way to every lane, and starts the kube-proxies of new nodes.
+pub(super) fn follow_up(world: &mut World, changed: &BTreeSet<usize>) {
+    if changed.is_empty() && world.traffic.proxies.fresh.is_empty() {
+        return;
     }
-    for instance in started {
-        send(world, &proxies, &instance, &all);
-        proxies.views.insert(instance, Vec::new());
+    let mut proxies = std::mem::take(&mut world.traffic.proxies);
+    proxies.changes += 1;
+    for service in changed {
+        proxies.refresh(world, *service);
+    }
+    for lane in proxies.lanes() {
+        for service in changed {
+            send(world, &proxies, (&lane, *service), 0);
+        }
+    }
+    for instance in proxies.starters(world) {
+        let starts = world.kubernetes.template.join_ms + world.rng.i64(START_MS);
+        let own = proxies.admit(&instance);
+        for service in 0..proxies.services.len() {
+            if own {
+                send(world, &proxies, (&instance, service), starts);
+            } else {
+                let lag = starts + world.rng.i64(LAG_MS);
+                let start = Start { instance: instance.clone(), service };
+                world.after(lag, Event::Traffic(TrafficEvent::Start(start)));
+            }
+        }
     }
     world.traffic.proxies = proxies;
 }
 
-fn send(world: &mut World, proxies: &Proxies, instance: &Arc<str>, services: &BTreeSet<usize>) {
-    let starts = if proxies.views.contains_key(instance) {
-        0
-    } else {
-        world.kubernetes.template.join_ms + world.rng.i64(START_MS)
-    };
-    for service in services {
-        let arrival = Arrival {
-            instance: instance.clone(),
-            service: *service,
-            change: proxies.changes,
-            endpoints: proxies.services[*service].latest.clone(),
-        };
-        let lag = starts + world.rng.i64(LAG_MS);
-        world.after(lag, Event::Traffic(TrafficEvent::Proxy(arrival)));
-    }
+fn send(
+    world: &mut World,
+    proxies: &Proxies,
+    (lane, service): (&Arc<str>, usize),
+    starts: Millis,
+) {
+    let view = proxies.services[service].latest.clone();
+    let arrival = Arrival { lane: lane.clone(), service, view };
+    let lag = starts + world.rng.i64(LAG_MS);
+    world.after(lag, Event::Traffic(TrafficEvent::Proxy(arrival)));
 }
 
 /// Starts all kube-proxies with what there is now: the world did not begin with the route.
 pub(super) fn start_full(world: &mut World) {
     let mut proxies = std::mem::take(&mut world.traffic.proxies);
-    proxies.refresh(world);
-    for instance in proxies.starters(world) {
-        proxies.views.insert(instance, Vec::new());
+    for service in 0..proxies.services.len() {
+        let known = &proxies.services[service];
+        let (namespace, name) = known.key.split_once('/').unwrap_or_default();
+        if *world.kubernetes.endpoints(namespace, name) != *known.latest.endpoints {
+            proxies.refresh(world, service);
+        }
     }
-    let change = proxies.changes;
-    for views in proxies.views.values_mut() {
-        let known = views.len();
-        for service in proxies.services.iter().skip(known) {
-            views.push(Some(View { change, endpoints: service.latest.clone() }));
+    proxies.fresh = world.aws.ec2.instances.keys().map(|id| id.as_str().into()).collect();
+    for instance in proxies.starters(world) {
+        proxies.admit(&instance);
+    }
+    for proxy in proxies.proxies.values_mut() {
+        proxy.waits_for.clear();
+    }
+    let Proxies { lanes, services, .. } = &mut proxies;
+    for lane in lanes.values_mut() {
+        let known = lane.views.len();
+        for service in services.iter().skip(known) {
+            lane.views.push(Some(service.latest.clone()));
         }
     }
     world.traffic.proxies = proxies;
 }
 
-/// The endpoints that get new connections, of those that `local` admits: the ready ones, or else those
+/// The endpoints that get new connections, of those that `here` admits: the ready ones, or else those
 /// that serve on while they terminate.
 pub(super) fn usable<'a>(
-    view: Option<&'a [Endpoint]>,
-    local: impl Fn(&&'a Endpoint) -> bool,
-) -> Vec<&'a Endpoint> {
-    let candidates = || view.unwrap_or_default().iter().filter(&local);
-    let ready: Vec<&Endpoint> = candidates().filter(|endpoint| endpoint.ready).collect();
-    if !ready.is_empty() {
-        return ready;
-    }
-    candidates().filter(|endpoint| endpoint.serving && endpoint.terminating).collect()
+    endpoints: &'a [Endpoint],
+    here: impl Fn(&Endpoint) -> bool + Copy + 'a,
+) -> impl Iterator<Item = &'a Endpoint> {
+    let any_ready = endpoints.iter().any(|endpoint| endpoint.ready && here(endpoint));
+    endpoints.iter().filter(move |endpoint| {
+        let gets = if any_ready {
+            endpoint.ready
+        } else {
+            endpoint.serving && endpoint.terminating
+        };
+        gets && here(endpoint)
+    })
 }

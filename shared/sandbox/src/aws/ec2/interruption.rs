@@ -11,6 +11,7 @@ use super::{Ec2, Purchase, State, Step};
 use crate::aws::AwsEvent;
 use crate::aws::events::{BlockTitle, EventBridge, ReservationShape};
 use crate::aws::health::Health;
+use crate::measure;
 use crate::world::{Event, Millis, World};
 
 /// From a capacity block's expiration warning to the first termination.
@@ -148,6 +149,10 @@ impl Ec2 {
         (at, ended, reason): (Millis, Ended, &'static str),
         health: Option<String>,
     ) {
+        // A scheduled change may be days ahead: its time is not a departure's.
+        if health.is_none() {
+            measure::warned(world, id);
+        }
         let Some(instance) = world.aws.ec2.instances.get(id) else { return };
         let launched_at = instance.launched_at;
         let due = Due { instance: id.to_owned(), launched_at, ended, reason, health };

@@ -68,20 +68,28 @@ fn deregister_targets(world: &mut World, form: &Form) -> Result<String, Refusal>
     Ok(String::new())
 }
 
-fn describe_target_health(world: &World, form: &Form) -> Result<String, Refusal> {
+fn describe_target_health(world: &mut World, form: &Form) -> Result<String, Refusal> {
     let group = Elb::group(world, form.required("TargetGroupArn")?)?;
     let named = targets(group, form);
+    let (arn, kind) = (group.arn.clone(), group.spec.kind);
+    let Some(group) = world.aws.elb.groups.get_mut(&arn) else { return Ok(String::new()) };
     let mut xml = Xml::default();
     let list = ("TargetHealthDescriptions", "member");
     if named.is_empty() {
-        xml.list(list, &group.targets, |xml, (key, target)| {
-            write_health(xml, group, key, target.health);
+        // What was said of a target holds until its health changes: a thousand of them are mostly copied.
+        xml.list(list, &mut group.targets, |xml, (key, target)| {
+            if target.said.as_ref().is_none_or(|(health, _)| *health != target.health) {
+                let mut one = Xml::default();
+                write_health(&mut one, kind, key, target.health);
+                target.said = Some((target.health, one.into_text()));
+            }
+            xml.raw(target.said.as_ref().map_or("", |(_, text)| text));
         });
     } else {
         xml.list(list, &named, |xml, key| {
             let health = group.targets.get(key).map(|target| target.health);
             let health = health.unwrap_or(Health::Unused(Reason::NotRegistered));
-            write_health(xml, group, key, health);
+            write_health(xml, kind, key, health);
         });
     }
     Ok(xml.into_text())
@@ -150,7 +158,7 @@ fn describe_target_group_attributes(world: &World, form: &Form) -> Result<String
     Ok(xml.into_text())
 }
 
-fn write_health(xml: &mut Xml, group: &TargetGroup, (id, port): &(String, u16), health: Health) {
+fn write_health(xml: &mut Xml, kind: Kind, (id, port): &(String, u16), health: Health) {
     xml.node("Target", |xml| {
         xml.leaf("Id", id).leaf("Port", port.to_string());
     });
@@ -163,7 +171,7 @@ fn write_health(xml: &mut Xml, group: &TargetGroup, (id, port): &(String, u16), 
             xml.leaf("Reason", reason).leaf("Description", description);
         }
     });
-    if group.spec.kind == Kind::Alb {
+    if kind == Kind::Alb {
         xml.node("AdministrativeOverride", |xml| {
             xml.leaf("State", "no_override").leaf("Reason", "AdministrativeOverride.NoOverride");
             xml.leaf("Description", "No override is currently active on target");

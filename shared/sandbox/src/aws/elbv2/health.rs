@@ -218,9 +218,9 @@ impl Elb {
                 until
             }
         };
-        world.aws.elb.version += 1;
+        Self::changed(world, &subject.group, &subject.key);
         if changes_at > now {
-            world.plan(changes_at, Event::Aws(AwsEvent::Elb(Step::Rerouted)));
+            world.plan(changes_at, Event::Aws(AwsEvent::Elb(Step::Rerouted(subject.clone()))));
         }
     }
 }
