@@ -6,32 +6,33 @@
 //!   ALB ─> target group api, only named in TARGET_GROUPS ────┘   └─> Deployment api ┘
 //!                                            StatefulSet db with volumes, two DaemonSets
 //! ```
-//! The column without Ebbtide is the same world from the same seed, with no hook of ours on the group and no function.
+//! Where AWS interrupts instances, these are nodes of a group of their own, tainted so that pods rather go elsewhere,
+//! beside a group on demand. The column without Ebbtide is the same world from the same seed, with no hook of ours on the
+//! groups and no function.
 
 use crate::args::TrafficPolicy;
-use crate::demo::act::{Act, Part, cast};
+use crate::demo::cast::{Part, cast};
 use crate::demo::cue::Script;
+use crate::demo::group;
 use crate::stage::{Deployment, REGION};
 use decision::id::ClusterName;
 use decision::policy::{Mode, Overrides, Policy};
-use decision::signal::{HookSignal, Transition};
-use sandbox::aws::autoscaling::{self, AsgSpec, Autoscaling, HookSpec, Verdict};
+use decision::signal::HookSignal;
 use sandbox::aws::eks::Eks;
 use sandbox::aws::elbv2::{Elb, TargetGroupSpec};
 use sandbox::aws::sqs::{QueueSpec, Sqs};
 use sandbox::kubernetes::{
-    self, Budget, Kubernetes, Manners, NodeSpec, ServiceSpec, Workload, WorkloadKind,
+    self, Budget, Kubernetes, Manners, ServiceSpec, Workload, WorkloadKind,
 };
 use sandbox::scenario::{Registrar, Who};
 use sandbox::traffic::{Entry, Route, Traffic};
 use sandbox::{Millis, Sandbox, World};
-use serde_json::Value;
 use std::collections::BTreeSet;
 
-/// The function's queue.
+/// The queue of lifecycle actions.
 pub(crate) const QUEUE: &str = "ebbtide-lifecycle";
-/// Its dead-letter queue.
-pub(crate) const DEAD_LETTER: &str = "ebbtide-lifecycle-dead-letter";
+/// The queue of EC2's and Health's events.
+pub(crate) const INTERRUPTION_QUEUE: &str = "ebbtide-interruption";
 /// The target groups, and the node ports of their Services: the first is attached to the group.
 pub(crate) const GROUPS: [(&str, u16); 2] = [("web", 30_080), ("api", 30_081)];
 /// New requests per second through each target group.
@@ -46,16 +47,9 @@ const START: Millis = 1_795_339_740_000;
 const ACCOUNT: &str = "111122223333";
 /// The namespace of all but the DaemonSets.
 pub(crate) const NAMESPACE: &str = "shop";
-const CLUSTER: &str = "shop";
-const ZONES: [&str; 3] = ["eu-west-1a", "eu-west-1b", "eu-west-1c"];
+pub(crate) const CLUSTER: &str = "shop";
 /// Each request takes so long.
 const REQUEST_MS: Millis = 200;
-/// The least number of nodes in service, and of those that stay.
-const NODES_MIN: usize = 4;
-const STAY_MIN: usize = 2;
-/// The hooks' heartbeat timeout: long enough for every act, short enough to wait for where nobody answers.
-const HEARTBEAT_SECONDS: i64 = 300;
-
 /// Which column of the comparison a world is for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Column {
@@ -92,8 +86,8 @@ pub(crate) struct Scene {
 pub(crate) struct Place {
     /// The world.
     pub(crate) sandbox: Sandbox,
-    /// How the function is deployed on it.
-    pub(crate) deployment: Deployment,
+    /// The functions on it, by name.
+    pub(crate) deployments: Vec<(&'static str, Deployment)>,
     /// The target groups' ARNs, in the order of [`GROUPS`].
     pub(crate) groups: Vec<String>,
 }
@@ -114,9 +108,7 @@ impl Scene {
         ACCOUNT.clone_into(&mut world.aws.account);
         let groups = add_target_groups(world);
         self.add_queues(world);
-        for asg in self.asgs() {
-            self.add_group(world, &asg, &groups, column);
-        }
+        group::add(world, self, (&groups, column));
         self.add_workloads(world, behaviour);
         for ((name, port), arn) in GROUPS.iter().zip(&groups) {
             self.open(world, (name, *port), arn);
@@ -125,34 +117,26 @@ impl Scene {
         if let (Some(arn), (_, port)) = (groups.last(), GROUPS[1]) {
             Registrar::start(world, arn, port, Who::Script);
         }
-        for part in self.parts.iter().filter(|part| !part.act.is_from_service()) {
-            add_newcomer(world, part);
-        }
+        group::settle(world, self);
         drop(guard);
-        let deployment = self.deployment(&groups);
-        Place { sandbox, deployment, groups }
+        let deployments = self.deployments(&groups);
+        Place { sandbox, deployments, groups }
+    }
+
+    /// Whether AWS interrupts instances, rather than a group that sends them away.
+    pub(crate) fn is_struck(&self) -> bool {
+        self.parts.iter().any(|part| part.act.blow().is_some())
     }
 
     /// The hooks that the event speaks of, with their groups.
-    fn hooks(&self) -> impl Iterator<Item = &HookSignal> {
+    pub(crate) fn hooks(&self) -> impl Iterator<Item = &HookSignal> {
         self.script.messages.iter().filter_map(|message| message.hook()).map(|(_, hook)| hook)
     }
 
-    /// The Auto Scaling groups that the event speaks of; one in any case.
-    fn asgs(&self) -> Vec<String> {
-        let mut asgs: Vec<String> = Vec::new();
-        for part in &self.parts {
-            if !asgs.contains(&part.asg) {
-                asgs.push(part.asg.clone());
-            }
-        }
-        if asgs.is_empty() { vec!["workers".to_owned()] } else { asgs }
-    }
-
     /// The clusters that hooks' metadata names.
-    fn clusters(&self) -> BTreeSet<ClusterName> {
+    pub(crate) fn clusters(&self) -> BTreeSet<ClusterName> {
         let named = self.hooks().filter_map(|hook| {
-            let metadata = hook.metadata.as_deref().map(without_target_groups);
+            let metadata = hook.metadata.as_deref().map(group::without_target_groups);
             let overrides = Overrides::parse(metadata.as_deref()).ok()??;
             Policy::default().overridden(&overrides).cluster
         });
@@ -163,67 +147,23 @@ impl Scene {
         for cluster in self.clusters().iter().map(ClusterName::as_str).chain([CLUSTER]) {
             Eks::add(world, cluster, "https://shop.eks.example.com", "LS0tLS1CRUdJTi0tLS0tCg==");
         }
-        Sqs::add_queue(world, QueueSpec { name: DEAD_LETTER.to_owned(), ..QueueSpec::default() });
-        let queue = QueueSpec {
-            name: QUEUE.to_owned(),
-            visibility_seconds: 90,
-            dead_letter: Some(DEAD_LETTER.to_owned()),
-            ..QueueSpec::default()
-        };
-        Sqs::add_queue(world, queue);
-    }
-
-    fn add_group(&self, world: &mut World, asg: &str, groups: &[String], column: Column) {
-        let clusters = self.clusters();
-        let cluster = clusters.first().map_or(CLUSTER, ClusterName::as_str);
-        let tags = [
-            ("ebbtide.dev/managed".to_owned(), "true".to_owned()),
-            (format!("kubernetes.io/cluster/{cluster}"), "owned".to_owned()),
-        ];
-        let spec = AsgSpec {
-            name: asg.to_owned(),
-            tags: tags.into(),
-            target_groups: groups.iter().take(1).cloned().collect(),
-            hooks: if column == Column::With { self.hook_specs(asg) } else { Vec::new() },
-            zones: ZONES.map(str::to_owned).into(),
-            ..AsgSpec::default()
-        };
-        Autoscaling::add_group(world, spec);
-        let leaving =
-            self.parts.iter().filter(|part| part.act.is_from_service() && part.asg == asg);
-        let mut ids: Vec<String> = leaving.map(|part| part.instance.clone()).collect();
-        let wanted = NODES_MIN.max(ids.len() + STAY_MIN);
-        let known = world.aws.ec2.instances.len();
-        ids.extend((ids.len()..wanted).map(|index| format!("i-0f{:015x}", known + index)));
-        for (id, zone) in ids.iter().zip(ZONES.iter().cycle()) {
-            add_node(world, asg, (id, zone), groups);
+        for queue in self.queues() {
+            let dead_letter = dead_letter(queue);
+            Sqs::add_queue(world, QueueSpec { name: dead_letter.clone(), ..QueueSpec::default() });
+            let spec = QueueSpec {
+                name: queue.to_owned(),
+                visibility_seconds: 90,
+                dead_letter: Some(dead_letter),
+                ..QueueSpec::default()
+            };
+            Sqs::add_queue(world, spec);
         }
     }
 
-    /// The hooks that the event names, and where an instance comes back from a new root volume the other one too.
-    fn hook_specs(&self, asg: &str) -> Vec<HookSpec> {
-        let mut specs: Vec<HookSpec> = Vec::new();
-        let named = self.hooks().filter(|hook| hook.asg.as_str() == asg);
-        for hook in named {
-            let spec = hook_spec(hook.hook.as_str(), hook.transition, hook.metadata.as_deref());
-            if !specs.iter().any(|known| known.name == spec.name) {
-                specs.push(spec);
-            }
-        }
-        let comes_back = |part: &Part| part.asg == asg && part.act == Act::ReplaceRootVolume;
-        if self.parts.iter().any(comes_back) {
-            let both = [
-                ("ebbtide-terminate", Transition::Terminating),
-                ("ebbtide-launch", Transition::Launching),
-            ];
-            for (name, transition) in both {
-                let spec = hook_spec(name, transition, None);
-                if !specs.iter().any(|known| known.transition == spec.transition) {
-                    specs.push(spec);
-                }
-            }
-        }
-        specs
+    /// The queues of the functions that are deployed.
+    pub(crate) fn queues(&self) -> impl Iterator<Item = &'static str> {
+        let other = self.is_struck().then_some(INTERRUPTION_QUEUE);
+        [QUEUE].into_iter().chain(other)
     }
 
     fn add_workloads(&self, world: &mut World, behaviour: Behaviour) {
@@ -276,19 +216,28 @@ impl Scene {
         Traffic::open(world, route);
     }
 
-    /// The function's settings: it acts, answers the event's hooks, and knows of the group that is attached to nothing.
-    fn deployment(&self, groups: &[String]) -> Deployment {
+    /// The functions' settings: they act, answer the event's hooks, and know of the group that is attached to nothing.
+    fn deployments(&self, groups: &[String]) -> Vec<(&'static str, Deployment)> {
         let mut policy = Policy { mode: Mode::Act, ..Policy::default() };
         policy.hooks.extend(self.hooks().map(|hook| hook.hook.clone()));
         policy.target_groups.extend(groups.iter().skip(1).filter_map(|arn| arn.parse().ok()));
-        Deployment {
-            policy,
-            queue: QUEUE.to_owned(),
-            dead_letter: DEAD_LETTER.to_owned(),
-            batch: 10,
-            concurrency: 2,
-        }
+        let deployed = |queue: &'static str| {
+            let deployment = Deployment {
+                policy: policy.clone(),
+                queue: queue.to_owned(),
+                dead_letter: dead_letter(queue),
+                batch: 10,
+                concurrency: 2,
+            };
+            (if queue == QUEUE { "lifecycle" } else { "interruption" }, deployment)
+        };
+        self.queues().map(deployed).collect()
     }
+}
+
+/// The dead-letter queue of a queue.
+pub(crate) fn dead_letter(queue: &str) -> String {
+    format!("{queue}-dead-letter")
 }
 
 fn add_target_groups(world: &mut World) -> Vec<String> {
@@ -299,50 +248,4 @@ fn add_target_groups(world: &mut World) -> Vec<String> {
         ..TargetGroupSpec::default()
     };
     GROUPS.iter().map(|group| Elb::add_target_group(world, spec(group))).collect()
-}
-
-/// A node in service: healthy in both target groups.
-fn add_node(world: &mut World, asg: &str, (id, zone): (&str, &str), groups: &[String]) {
-    Autoscaling::add_instance(world, asg, id, zone);
-    let host = world.aws.ec2.instances.get(id);
-    let name = host.map(|host| host.private_dns.clone()).unwrap_or_default();
-    Kubernetes::add_node(world, NodeSpec::new(&name, id, zone));
-    for ((_, port), arn) in GROUPS.iter().zip(groups) {
-        Elb::add_healthy(world, arn, id, *port);
-    }
-}
-
-/// An instance that is new, or in the warm pool: no node, no targets, and wanted only if it is to serve.
-fn add_newcomer(world: &mut World, part: &Part) {
-    let desired = |world: &World| {
-        world.aws.autoscaling.groups.get(&part.asg).map_or(0, |group| group.spec.desired)
-    };
-    let before = desired(world);
-    Autoscaling::add_instance(world, &part.asg, &part.instance, ZONES[0]);
-    part.act.prepare(world, &part.instance);
-    if let Some(group) = world.aws.autoscaling.groups.get_mut(&part.asg) {
-        group.spec.desired = before + usize::from(part.act == Act::Launch);
-    }
-}
-
-fn hook_spec(name: &str, transition: Transition, metadata: Option<&str>) -> HookSpec {
-    HookSpec {
-        name: name.to_owned(),
-        transition: match transition {
-            Transition::Launching => autoscaling::Transition::Launching,
-            Transition::Terminating => autoscaling::Transition::Terminating,
-        },
-        heartbeat_seconds: HEARTBEAT_SECONDS,
-        default_result: Verdict::Abandon,
-        metadata: metadata.map(without_target_groups),
-        ..HookSpec::default()
-    }
-}
-
-/// The hook's metadata as the event has it, but for target groups: those of the file are not in this world.
-fn without_target_groups(metadata: &str) -> String {
-    let Ok(mut value) = serde_json::from_str::<Value>(metadata) else { return metadata.to_owned() };
-    let settings = value.get_mut("ebbtide").and_then(Value::as_object_mut);
-    let removed = settings.and_then(|settings| settings.remove("target_groups"));
-    if removed.is_some() { value.to_string() } else { metadata.to_owned() }
 }

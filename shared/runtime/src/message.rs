@@ -224,3 +224,95 @@ fn unread_id(payload: &Value, n: usize) -> String {
 fn number(record: &SqsMessage, attribute: &str) -> Option<i64> {
     record.attributes.get(attribute)?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use decision::signal::{Due, SignalKind};
+    use serde_json::json;
+
+    /// 2026-11-22T10:00:00Z
+    const NOON_MS: i64 = 1_795_341_600_000;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(NOON_MS + seconds * 1_000)
+    }
+
+    fn queued(body: &Value) -> Value {
+        json!({ "Records": [{
+            "messageId": "m-1",
+            "receiptHandle": "r-1",
+            "body": body.to_string(),
+            "attributes": { "ApproximateReceiveCount": "2", "SentTimestamp": NOON_MS.to_string() },
+            "eventSource": "aws:sqs",
+        }] })
+    }
+
+    fn interruption() -> Value {
+        json!({
+            "source": "aws.ec2",
+            "detail-type": "EC2 Capacity Reservation Instance Interruption Warning",
+            "time": "2026-11-22T10:00:00Z",
+            "detail": {
+                "instance-id": "i-0a1b2c3d4e5f60718",
+                "instance-action": "terminate",
+                "instance-termination-time": "2026-11-22T10:02:00Z",
+            },
+        })
+    }
+
+    fn maintenance(instances: usize) -> Value {
+        let entity = |index: usize| json!({ "entityValue": format!("i-{index:017x}") });
+        json!({
+            "source": "aws.health",
+            "detail-type": "AWS Health Event",
+            "region": "eu-west-1",
+            "time": "2026-11-22T10:00:00Z",
+            "detail": {
+                "eventArn": "arn:aws:health:eu-west-1::event/EC2/AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED/1",
+                "service": "EC2",
+                "eventTypeCode": "AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED",
+                "eventTypeCategory": "scheduledChange",
+                "eventRegion": "eu-west-1",
+                "statusCode": "open",
+                "startTime": "Thu, 26 Nov 2026 10:00:00 GMT",
+                "affectedEntities": (0..instances).map(entity).collect::<Vec<_>>(),
+            },
+        })
+    }
+
+    #[test]
+    fn by_a_clock_that_is_behind_every_instant_is_as_much_earlier() {
+        let payload = queued(&interruption());
+        for (now, sent, due) in [(at(30), at(0), at(120)), (at(-60), at(-60), at(60))] {
+            let inbox = read(&payload, now);
+            let arrived = inbox.arrived.first().unwrap();
+            assert_eq!(arrived.sent_at, sent, "received at {now}");
+            let SignalKind::Interruption(interruption) = &arrived.signal.kind else {
+                panic!("{arrived:?}");
+            };
+            assert_eq!(interruption.due, Due::At(due), "received at {now}");
+        }
+    }
+
+    #[test]
+    fn a_message_about_several_instances_arrives_once_for_each_and_counts_once() {
+        let inbox = read(&queued(&maintenance(3)), at(1));
+        let parts: Vec<(&str, u32)> =
+            inbox.arrived.iter().map(|part| (part.message.as_str(), part.receives)).collect();
+        assert_eq!(parts, [("m-1", 2); 3]);
+        let instances: BTreeSet<&InstanceId> =
+            inbox.arrived.iter().map(Arrived::instance).collect();
+        assert_eq!(instances.len(), 3);
+        assert_eq!(inbox.messages(), 1);
+    }
+
+    #[test]
+    fn a_message_about_too_many_instances_is_a_dead_letter() {
+        let inbox = read(&queued(&maintenance(501)), at(1));
+        assert!(inbox.arrived.is_empty());
+        let error = inbox.unreadable.first().map(|one| one.error.to_string());
+        let expected = "detail: 501 instances, expected at most 500 in one message";
+        assert_eq!(error.as_deref(), Some(expected));
+    }
+}

@@ -92,8 +92,9 @@ pub(super) async fn memberships(round: Round<'_>, snapshots: &mut [Snapshot]) {
         if let Some(known) = app.kept.memberships.get(&snapshot.instance, round.now) {
             snapshot.aws.membership = Ok(Some(known));
         }
-        // What waits no more is looked at again each time: it may be ahead of what AWS shows.
-        if !round.wants_instance(snapshot) && round.wants_membership(snapshot) {
+        // Only a hook depends on it. What waits no more is looked at again each time: it may be ahead of what AWS shows.
+        let is_held = snapshot.signals.iter().any(|seen| seen.signal.hook().is_some());
+        if is_held && !round.wants_instance(snapshot) && round.wants_membership(snapshot) {
             asked.push(snapshot.instance.clone());
         }
     }

@@ -31,6 +31,12 @@ pub(super) struct Class {
     pub(super) full: BTreeSet<Arc<str>>,
 }
 
+impl Class {
+    fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.full.is_empty()
+    }
+}
+
 /// A node in its class.
 #[derive(Debug)]
 struct Seat {
@@ -79,7 +85,11 @@ impl Room {
             return;
         }
         self.stand_up(name);
-        self.seats.remove(name);
+        if let Some(seat) = self.seats.remove(name)
+            && self.classes.get(&seat.class).is_some_and(Class::is_empty)
+        {
+            self.classes.remove(&seat.class);
+        }
         if let (Some(node), Some((class, room))) = (node, next) {
             self.classes.entry(class.clone()).or_insert_with(|| Class {
                 unschedulable: node.spec["unschedulable"] == true,
@@ -153,9 +163,6 @@ impl Room {
         let Some(class) = self.classes.get_mut(&seat.class) else { return };
         class.open.remove(&(all, name.clone()));
         class.full.remove(name);
-        if class.open.is_empty() && class.full.is_empty() {
-            self.classes.remove(&seat.class);
-        }
     }
 
     fn sit_down(&mut self, name: &Arc<str>) {

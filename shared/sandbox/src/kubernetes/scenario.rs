@@ -2,7 +2,6 @@
 
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::object::{self, Key, Object, Owner, Part};
-use crate::kubernetes::selector::Selector;
 use crate::kubernetes::store::{draw, suffix, uid};
 use crate::kubernetes::workload::{Strategy, Workload, WorkloadKind};
 use crate::kubernetes::{

@@ -1,10 +1,9 @@
 //! The arithmetic against a simulation that follows every single request.
 
-use super::Entry;
-use super::flow::{Cause, Hop, Target, flows};
+use super::flow::{Cause, Hop, Onward, Place, Pool};
 use super::meter::Meter;
 use crate::world::Millis;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// A small world: hosts that are up, the pods on them, the load balancer's and the proxies' views.
@@ -47,20 +46,37 @@ impl State {
         }
     }
 
-    fn targets(&self) -> Vec<Target> {
-        let hop = |pod: &usize| Hop {
-            pod: Arc::from(pod.to_string()),
-            alive: self.pod_alive[*pod],
-            host: Some(Arc::from(Self::host_of(*pod).to_string())),
-            host_up: self.up[Self::host_of(*pod)],
-        };
-        let target = |host: usize| Target {
-            instance: Arc::from(host.to_string()),
-            up: self.up[host],
-            forwards: true,
-            hops: self.view[host].iter().map(hop).collect(),
-        };
-        (0..HOSTS).filter(|host| self.in_group[*host]).map(target).collect()
+    fn hop(&self, pod: usize) -> Hop {
+        let alive = self.pod_alive[pod];
+        let host = Self::host_of(pod);
+        Hop { serves: alive, runs: alive, host: Some(name(host)), host_up: self.up[host] }
+    }
+
+    /// Tells a meter what changed from one state to this one. Hosts with the same view share a lane if `shared`.
+    fn tell(&self, meter: &mut Meter, before: &Self, pools: &mut Pools, shared: bool) {
+        for host in 0..HOSTS {
+            let view: BTreeSet<Arc<str>> = self.view[host].iter().map(|pod| name(*pod)).collect();
+            let onward = if view.is_empty() {
+                Onward::Dropped(Cause::NoReadyPod)
+            } else {
+                Onward::Pool(pools.of(&view))
+            };
+            let lane: Arc<str> =
+                if shared { format!("{view:?}").into() } else { name(host) };
+            meter.put_lane(&lane, &onward, |pod| self.hop(pod.parse().unwrap()));
+            let place = match (self.in_group[host], self.up[host]) {
+                (false, _) => Place::Absent,
+                (true, false) => Place::Dropped(Cause::TargetGone),
+                (true, true) => Place::Lane(lane),
+            };
+            meter.put_target(&(name(host), 80), place);
+        }
+        for pod in 0..PODS {
+            meter.put_pod(&name(pod), &self.hop(pod));
+        }
+        for host in (0..HOSTS).filter(|host| before.up[*host] && !self.up[*host]) {
+            meter.cut_instance(&name(host));
+        }
     }
 
     /// Where one request may go, and what becomes of it at first: (share, host, pod, cause).
@@ -92,6 +108,22 @@ impl State {
     }
 }
 
+fn name(number: usize) -> Arc<str> {
+    number.to_string().into()
+}
+
+/// A pool for each set of pods that was ever asked for.
+#[derive(Default)]
+struct Pools(BTreeMap<BTreeSet<Arc<str>>, Arc<Pool>>);
+
+impl Pools {
+    fn of(&mut self, pods: &BTreeSet<Arc<str>>) -> Arc<Pool> {
+        let number = u64::try_from(self.0.len()).unwrap();
+        let new = || Arc::new(Pool { number, pods: pods.clone() });
+        self.0.entry(pods.clone()).or_insert_with(new).clone()
+    }
+}
+
 /// One request per millisecond, at its middle, each followed to its end.
 fn one_by_one(
     history: &[(Millis, State)],
@@ -116,31 +148,30 @@ fn one_by_one(
 
 #[test]
 fn arithmetic_agrees_with_following_every_request() {
-    for seed in 0..200 {
+    for seed in 0..300 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let request_ms = [0, 1, 40, 300][rng.usize(0..4)];
+        let shared = rng.bool();
         let mut state = State {
             up: vec![true; HOSTS],
             in_group: vec![true; HOSTS],
             pod_alive: vec![true; PODS],
             view: vec![(0..PODS).collect(); HOSTS],
         };
-        let mut meter = Meter::new(1_000.0, request_ms, 0);
-        meter.change(0, flows(&state.targets(), Entry::Cluster), |_| true);
+        let (mut meter, mut pools) = (Meter::new(1_000.0, request_ms, 0), Pools::default());
+        meter.begin(0);
+        state.tell(&mut meter, &state, &mut pools, shared);
         let (mut now, mut history) = (0, vec![(0, state.clone())]);
         for _ in 0..40 {
             now += rng.i64(1..120);
+            let before = state.clone();
             state.change(&mut rng);
-            meter.account(now);
-            let index = |name: &Arc<str>| name.parse::<usize>().unwrap();
-            meter.change(now, flows(&state.targets(), Entry::Cluster), |flow| {
-                state.lives(index(&flow.instance), index(flow.pod.as_ref().unwrap()))
-            });
+            meter.begin(now);
+            state.tell(&mut meter, &before, &mut pools, shared);
             history.push((now, state.clone()));
         }
-        meter.account(now + 50);
         let expected = one_by_one(&history, now + 50, request_ms);
-        let report = meter.report("group", "service");
+        let report = meter.report(now + 50, "group", "service");
         assert_eq!(report.total, u64::try_from(now + 50).unwrap(), "seed {seed}");
         let counted: Vec<Cause> = report.losses.keys().copied().collect();
         assert_eq!(counted, expected.keys().copied().collect::<Vec<_>>(), "seed {seed}");
@@ -154,77 +185,86 @@ fn arithmetic_agrees_with_following_every_request() {
     }
 }
 
-fn target(hops: Vec<Hop>) -> Target {
-    Target { instance: "i-1".into(), up: true, forwards: true, hops }
+/// A meter of one target `i-1` whose node leads to these pods.
+fn meter(rate: f64, request_ms: Millis, hops: &[Hop]) -> Meter {
+    let mut meter = Meter::new(rate, request_ms, 0);
+    meter.begin(0);
+    lead(&mut meter, 1, hops);
+    meter.put_target(&("i-1".into(), 80), Place::Lane("lane".into()));
+    meter
 }
 
-fn hop([alive, host_up]: [bool; 2]) -> Hop {
-    Hop { pod: "p".into(), alive, host: Some("i-2".into()), host_up }
+fn lead(meter: &mut Meter, number: u64, hops: &[Hop]) {
+    let first = usize::try_from(number).unwrap() * 100;
+    let pods = (0..hops.len()).map(|index| name(first + index)).collect();
+    let onward = Onward::Pool(Arc::new(Pool { number, pods }));
+    let hop = |pod: &str| hops[pod.parse::<usize>().unwrap() - first].clone();
+    meter.put_lane(&"lane".into(), &onward, hop);
+}
+
+fn hop([serves, host_up]: [bool; 2]) -> Hop {
+    Hop { serves, runs: true, host: Some("i-2".into()), host_up }
 }
 
 #[test]
 fn every_cause_has_its_case() {
-    let down = Target { up: false, ..target(vec![hop([true, true])]) };
-    let starting = Target { forwards: false, ..target(Vec::new()) };
     let rows = [
-        ("no target", vec![], Entry::Cluster, Some(Cause::NoTarget)),
-        ("node gone", vec![down], Entry::Cluster, Some(Cause::TargetGone)),
-        ("no kube-proxy", vec![starting], Entry::Cluster, Some(Cause::NotForwarding)),
-        ("none ready", vec![target(vec![])], Entry::Cluster, Some(Cause::NoReadyPod)),
-        ("none local", vec![target(vec![])], Entry::Local, Some(Cause::NoLocalPod)),
-        ("no host port", vec![target(vec![])], Entry::HostPort, Some(Cause::NoHostPod)),
+        ("no target", Place::Absent, None, Some(Cause::NoTarget)),
         (
-            "pod deaf",
-            vec![target(vec![hop([false, true])])],
-            Entry::Cluster,
-            Some(Cause::PodNotListening),
+            "node gone",
+            Place::Dropped(Cause::TargetGone),
+            Some(hop([true, true])),
+            Some(Cause::TargetGone),
         ),
-        (
-            "pod's node gone",
-            vec![target(vec![hop([false, false])])],
-            Entry::Cluster,
-            Some(Cause::PodNodeGone),
-        ),
-        ("fine", vec![target(vec![hop([true, true])])], Entry::Cluster, None),
+        ("pod deaf", Place::Lane("lane".into()), Some(hop([false, true])), Some(Cause::PodNotListening)),
+        ("pod's node gone", Place::Lane("lane".into()), Some(hop([false, false])), Some(Cause::PodNodeGone)),
+        ("fine", Place::Lane("lane".into()), Some(hop([true, true])), None),
     ];
-    for (name, targets, entry, cause) in rows {
-        let flows = flows(&targets, entry);
-        assert_eq!(flows.iter().map(|flow| flow.cause).collect::<Vec<_>>(), [cause], "{name}");
+    for (name, place, hop, cause) in rows {
+        let mut meter = Meter::new(1_000.0, 0, 0);
+        meter.begin(0);
+        lead(&mut meter, 1, hop.as_slice());
+        meter.put_target(&("i-1".into(), 80), place);
+        let report = meter.report(1_000, "group", "service");
+        let dropped: Vec<_> = report.dropped.into_iter().collect();
+        assert_eq!(dropped, cause.map(|cause| (cause, 1_000)).as_slice(), "{name}");
+    }
+    for cause in [Cause::NotForwarding, Cause::NoReadyPod, Cause::NoLocalPod, Cause::NoHostPod] {
+        let mut meter = meter(1_000.0, 0, &[hop([true, true])]);
+        meter.put_lane(&"lane".into(), &Onward::Dropped(cause), |_| hop([true, true]));
+        let report = meter.report(1_000, "group", "service");
+        assert_eq!(report.dropped.into_iter().collect::<Vec<_>>(), [(cause, 1_000)]);
     }
 }
 
 #[test]
 fn a_share_of_one_request_is_a_request() {
-    let mut meter = Meter::new(100.0, 0, 0);
-    let bad = vec![target(vec![hop([true, true]), hop([true, true]), hop([false, true])])];
-    meter.change(0, flows(&bad, Entry::Cluster), |_| true);
-    meter.account(1);
-    let good = vec![target(vec![hop([true, true])])];
-    meter.change(1, flows(&good, Entry::Cluster), |_| true);
-    meter.account(10_000);
-    let report = meter.report("group", "service");
+    let mut meter = meter(100.0, 0, &[hop([true, true]), hop([true, true]), hop([false, true])]);
+    meter.begin(1);
+    lead(&mut meter, 2, &[hop([true, true])]);
+    let report = meter.report(10_000, "group", "service");
     assert_eq!((report.total, report.dropped(), report.served()), (1_000, 1, 999));
 }
 
 #[test]
 fn exactly_three_dropped_requests_are_not_four() {
-    let mut meter = Meter::new(100.0, 0, 0);
-    meter.change(0, flows(&[target(vec![hop([false, true])])], Entry::Cluster), |_| true);
+    let mut meter = meter(100.0, 0, &[hop([false, true])]);
     for at in 1..=30 {
-        meter.account(at);
+        meter.begin(at);
     }
-    assert_eq!(meter.report("group", "service").dropped(), 3);
+    assert_eq!(meter.report(30, "group", "service").dropped(), 3);
 }
 
 #[test]
 fn in_flight_rises_to_rate_times_duration_and_falls_when_the_target_leaves() {
-    let mut meter = Meter::new(100.0, 500, 0);
-    meter.change(0, flows(&[target(vec![hop([true, true])])], Entry::Cluster), |_| true);
+    let mut meter = meter(100.0, 500, &[hop([true, true])]);
     let rounded = |meter: &Meter, now| (meter.in_flight(now, "i-1") * 10.0).round();
     assert_eq!(rounded(&meter, 200), 200.0);
     assert_eq!(rounded(&meter, 900), 500.0);
-    meter.account(1_000);
-    meter.change(1_000, flows(&[], Entry::Cluster), |_| true);
+    let on_pod = |meter: &Meter, now| (meter.in_flight(now, "i-2") * 10.0).round();
+    assert_eq!(on_pod(&meter, 900), 500.0, "the pod's node has it in flight as well");
+    meter.begin(1_000);
+    meter.put_target(&("i-1".into(), 80), Place::Absent);
     assert_eq!(rounded(&meter, 1_300), 200.0);
     assert_eq!(rounded(&meter, 1_500), 0.0);
 }
