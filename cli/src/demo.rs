@@ -8,7 +8,10 @@
 //! Each world runs on a clock of its own that waits for nobody: minutes take less than a second.
 
 mod act;
+mod blow;
+mod cast;
 mod cue;
+mod group;
 mod json;
 mod post;
 mod print;
@@ -16,6 +19,7 @@ mod progress;
 mod run;
 mod sample;
 mod timeline;
+mod truth;
 mod why;
 mod world;
 

@@ -6,12 +6,13 @@
 //!                  └────────────────────────────────┴─> over? then some time more, for what comes late
 //! ```
 
-use crate::demo::act::Part;
-use crate::demo::post::Post;
+use crate::demo::blow::Blow;
+use crate::demo::cast::Part;
+use crate::demo::post::{Post, Word};
 use crate::demo::progress::Progress;
 use crate::demo::sample::{Sample, is_eviction};
 use crate::demo::timeline::{Change, Row};
-use crate::demo::world::{Behaviour, Column, DEAD_LETTER, Place, QUEUE, Scene};
+use crate::demo::world::{Behaviour, Column, Place, Scene, dead_letter};
 use crate::stage::function;
 use sandbox::aws::autoscaling::{Action, Ended};
 use sandbox::kubernetes::How;
@@ -23,8 +24,8 @@ use sandbox::{Millis, World};
 const TAIL_MS: Millis = 60_000;
 /// No run is shorter, so that the column without Ebbtide, which is over sooner, has time for what follows.
 const LENGTH_MS_MIN: Millis = 300_000;
-/// No run is longer: where nobody answers the hook, its timeout comes much sooner.
-const LENGTH_MS_MAX: Millis = 3_600_000;
+/// No run is longer: what is further ahead than twelve hours is not waited for, and hooks time out much sooner.
+const LENGTH_MS_MAX: Millis = 13 * 3_600_000;
 /// How often the progress is told, in simulated time.
 const TELL_MS: Millis = 10_000;
 
@@ -52,7 +53,7 @@ pub(crate) struct Run {
     pub(crate) fortunes: Vec<Fortune>,
     /// What became of the requests, by target group in their order.
     pub(crate) reports: Vec<Report>,
-    /// The lifecycle actions that the event spoke of.
+    /// The lifecycle actions that the event spoke of, or that what it spoke of led to.
     pub(crate) actions: Vec<Action>,
     /// Calls of the function, evictions not among them.
     pub(crate) calls: usize,
@@ -119,7 +120,11 @@ pub(crate) async fn play(
 ) -> Run {
     let place = scene.build(column, behaviour);
     let functions: Vec<Function> = match column {
-        Column::With => vec![function(&place.sandbox, "lifecycle", &place.deployment)],
+        Column::With => place
+            .deployments
+            .iter()
+            .map(|(name, deployment)| function(&place.sandbox, name, deployment))
+            .collect(),
         Column::Without => Vec::new(),
     };
     let mut lambda = Lambda::new(&place.sandbox, &functions);
@@ -131,10 +136,11 @@ pub(crate) async fn play(
             let mut world = place.sandbox.world();
             watch.look(&world);
             if let Some(post) = &mut post {
-                post.deliver(&mut world);
+                let words = post.deliver(&mut world);
+                watch.hear(&world, words);
             }
             progress.tell(world.now - watch.start, world.traffic.dropped());
-            length.unwrap_or_else(|| watch.length(&world))
+            length.unwrap_or_else(|| watch.length(&world, post.as_ref()))
         };
         let now = place.sandbox.now();
         if now >= watch.start + end {
@@ -185,7 +191,7 @@ impl<'a> Watch<'a> {
 
     fn begin(&self, world: &mut World) {
         for part in &self.scene.parts {
-            part.act.begin(world, &part.instance);
+            part.act.begin(world, part);
         }
     }
 
@@ -227,10 +233,33 @@ impl<'a> Watch<'a> {
         }
     }
 
+    /// What was told of the instances belongs into their timelines.
+    fn hear(&mut self, world: &World, words: Vec<Word>) {
+        let at = world.now - self.start;
+        for Word { instance, text } in words {
+            let mut known = self.fortunes.iter_mut();
+            let Some(fortune) = known.find(|fortune| fortune.part.instance == instance) else {
+                continue;
+            };
+            if let Some((_, sample)) = fortune.samples.last() {
+                fortune.rows.push(sample.row(at, text));
+            }
+        }
+    }
+
     /// How long this run is to go on, as far as that is known by now.
-    fn length(&mut self, world: &World) -> Millis {
-        let over = self.fortunes.iter().all(|fortune| fortune.over_at.is_some())
-            && world.aws.sqs.depth(QUEUE) == 0;
+    fn length(&mut self, world: &World, post: Option<&Post<'_>>) -> Millis {
+        let replaced = |fortune: &Fortune| {
+            let Fortune { part, .. } = fortune;
+            !part.act.blow().is_some_and(Blow::takes)
+                || world.aws.autoscaling.group_of(&part.instance).is_none()
+        };
+        let over = self
+            .fortunes
+            .iter()
+            .all(|fortune| fortune.over_at.is_some() && replaced(fortune))
+            && (!self.scene.is_struck() || post.is_none_or(|post| post.is_delivered(world)))
+            && self.scene.queues().all(|queue| world.aws.sqs.depth(queue) == 0);
         if over && self.over_at.is_none() {
             self.over_at = Some(world.now - self.start);
         }
@@ -243,6 +272,8 @@ impl<'a> Watch<'a> {
     fn finish(self, world: &World, post: Option<&Post<'_>>) -> Run {
         let played = |action: &&Action| post.is_some_and(|post| post.played(&action.token));
         let removals = &world.kubernetes.removals;
+        let left = self.scene.queues().map(|queue| world.aws.sqs.depth(queue)).sum();
+        let dead_letters = dead_letters(world, self.scene, post);
         let evictions = world.calls.iter().filter(|call| is_eviction(&call.operation)).count();
         let mut actions: Vec<Action> =
             world.aws.autoscaling.actions.iter().filter(played).cloned().collect();
@@ -258,8 +289,8 @@ impl<'a> Watch<'a> {
             calls: world.calls.len() - evictions,
             evictions,
             forced: removals.iter().filter(|one| matches!(one.how, How::Deleted(_))).count(),
-            dead_letters: dead_letters(world, post),
-            left: world.aws.sqs.depth(QUEUE),
+            dead_letters,
+            left,
             violations: world.violations.clone(),
             size: self.size,
         }
@@ -274,11 +305,11 @@ fn size(world: &World) -> (usize, usize) {
     (counts.count(), world.kubernetes.store.all(Kind::Node).count())
 }
 
-fn dead_letters(world: &World, post: Option<&Post<'_>>) -> Vec<Option<String>> {
+fn dead_letters(world: &World, scene: &Scene, post: Option<&Post<'_>>) -> Vec<Option<String>> {
     let Some(post) = post else { return Vec::new() };
-    let dead = world.aws.sqs.queues.get(DEAD_LETTER);
+    let dead = || scene.queues().filter_map(|queue| world.aws.sqs.queues.get(&dead_letter(queue)));
     let reason = |body: &String| {
-        let mut messages = dead.into_iter().flat_map(|queue| queue.messages.values());
+        let mut messages = dead().flat_map(|queue| queue.messages.values());
         let letter = messages.find(|letter| letter.body == *body)?;
         let reason = letter.attributes.get("reason").map(|(_, text)| text.clone());
         Some(reason.unwrap_or_else(|| "received too often".to_owned()))

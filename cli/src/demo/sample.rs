@@ -3,7 +3,8 @@
 //! A sample is taken whenever the world may have changed; two that differ are a change for the timeline, and all of them
 //! together are what explains the numbers at the end.
 
-use crate::demo::act::{Part, is_routed};
+use crate::demo::act::is_routed;
+use crate::demo::cast::Part;
 use crate::demo::timeline::Row;
 use sandbox::aws::autoscaling::LifecycleState;
 use sandbox::aws::elbv2::Health;

@@ -4,7 +4,9 @@
 //! world: who took a target out is read from the calls, why a pod may go from where requests still come.
 
 use crate::args::TrafficPolicy;
-use crate::demo::act::{Act, Part};
+use crate::demo::act::Act;
+use crate::demo::blow::Blow;
+use crate::demo::cast::Part;
 use crate::demo::sample::{NodeState, Sample, removals};
 use crate::demo::world::{GROUPS, NAMESPACE};
 use sandbox::aws::autoscaling::{Ended, LifecycleState};
@@ -126,6 +128,7 @@ impl Change<'_> {
 
     fn host(&self) -> Option<String> {
         let text = match (self.before.up, self.after.up) {
+            (true, false) if let Some(blow) = self.part.act.blow() => blow.down(),
             (true, false) if self.part.act == Act::ReplaceRootVolume => "the host reboots",
             (true, false) if self.part.act == Act::Terminate => "EC2 took the instance",
             (true, false) => "the host is stopped",
@@ -255,7 +258,8 @@ impl Change<'_> {
 
     fn others(&self) -> Option<String> {
         let new = self.after.others.difference(&self.before.others).next()?;
-        let replaced = matches!(self.part.act, Act::Terminate);
+        let taken = self.part.act.blow().is_some_and(Blow::takes);
+        let replaced = self.part.act == Act::Terminate || taken;
         replaced.then(|| format!("{} is Ready in its place", short(new)))
     }
 }

@@ -145,6 +145,7 @@ fn ended(act: Act) -> &'static str {
         | Act::EndInWarmPool
         | Act::Launch
         | Act::LaunchIntoWarmPool
-        | Act::LaunchFromWarmPool => "ended the instance",
+        | Act::LaunchFromWarmPool
+        | Act::Struck(_) => "ended the instance",
     }
 }

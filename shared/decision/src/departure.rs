@@ -279,7 +279,15 @@ pub(crate) fn is_last_moment(case: &Case<'_>) -> bool {
         let hard = hooks.filter_map(Admitted::hard).min();
         return hard.is_some_and(|hard| case.now() >= hard - ANSWER_MARGIN);
     }
-    case.hard.is_some_and(|hard| case.now() >= hard + LATE_FOR)
+    // What begins after its deadline gets as long: its targets still have to leave.
+    let begun = match &case.snapshot.cluster {
+        ClusterView::Reached { node: NodeLookup::Found(view), .. } => {
+            record::current(case, &view.node).map(|record| record.since)
+        }
+        _ => None,
+    };
+    let until = |hard: Timestamp| begun.map_or(hard, |begun| hard.max(begun)) + LATE_FOR;
+    case.hard.is_some_and(|hard| case.now() >= until(hard))
 }
 
 pub(crate) fn order<'a>(case: &Case<'a>) -> Order<'a> {

@@ -7,7 +7,9 @@
 
 use crate::annotation::TAINT;
 use crate::budget::{Allowance, NodeOrder, allowance, implicit, keeps_half};
-use crate::limits::{ANSWER_MARGIN, EVICTION_RETRY, FORCE_MARGIN, SERVING_GRACE_MAX, STUCK_AFTER};
+use crate::limits::{
+    ANSWER_MARGIN, EVICTION_RETRY, FORCE_MARGIN, LATE_FOR, SERVING_GRACE_MAX, STUCK_AFTER,
+};
 use crate::matching::{serves, tolerates};
 use crate::policy::{AtLongestDrain, Policy, ProtectedPods};
 use crate::snapshot::cluster::{Budget, NodeView, Phase, Pod, Service, TrafficPolicy};
@@ -175,7 +177,9 @@ pub(crate) fn forced_from(pod: &Pod, hard: Timestamp) -> Timestamp {
 /// the load balancer sends meanwhile would find nobody.
 pub(crate) fn must_end_from(pod: &Pod, bench: &Bench<'_>, hard: Timestamp) -> Timestamp {
     let from = forced_from(pod, hard);
-    let least = stop_by(hard) - pod.grace.min(SERVING_GRACE_MAX);
+    // What began after its deadline lives on by luck: the target first.
+    let until = if bench.begun >= hard { bench.begun + LATE_FOR } else { hard };
+    let least = stop_by(until) - pod.grace.min(SERVING_GRACE_MAX);
     match serving(pod, bench) {
         Some(Verdict::Hold(settled, Held::Serving)) => settled.min(least).max(from),
         Some(Verdict::Hold(_, Held::StillRegistered)) => least.max(from),

@@ -12,11 +12,13 @@ mod incident;
 mod naive;
 mod random;
 mod registrar;
+mod storm;
 #[cfg(test)]
 mod tests;
 
 pub use incident::{Incident, Planned};
 pub use registrar::{Registrar, Who};
+pub use storm::{SPOT_TAINT, STEADY_GROUP, Storm, Warning};
 
 use crate::aws::autoscaling::{AsgSpec, Autoscaling, HookSpec, Transition, Verdict};
 use crate::aws::eks::Eks;
@@ -58,6 +60,8 @@ pub enum ScenarioEvent {
     Incident(Planned),
     /// Somebody who registers targets looks again.
     Registrar(usize),
+    /// One instance of a storm is warned.
+    Warning(Warning),
 }
 
 impl ScenarioEvent {
@@ -65,6 +69,7 @@ impl ScenarioEvent {
         match event {
             Self::Incident(planned) => planned.happen(world),
             Self::Registrar(index) => Registrar::tick(world, index),
+            Self::Warning(warning) => warning.happen(world),
         }
     }
 }
@@ -311,18 +316,7 @@ impl Scenario {
             let spec = TargetGroupSpec { targets, ..front.target_group.clone() };
             let (name, port) = (spec.name.clone(), spec.port);
             let arn = Elb::add_target_group(world, spec);
-            match front.owner {
-                Owner::Asg => {}
-                Owner::Script => Registrar::start(world, &arn, port, Who::Script),
-                Owner::Controller => {
-                    Kubernetes::add_object(
-                        world,
-                        Kind::TargetGroupBinding,
-                        &binding(&name, &arn, port),
-                    );
-                    Registrar::start(world, &arn, port, Who::Controller);
-                }
-            }
+            own(world, (front.owner, &name), (&arn, port));
             let route = Route {
                 group: arn.clone(),
                 rate_per_second: front.rate_per_second,
@@ -395,6 +389,19 @@ fn add_queues(world: &mut World) {
         "AWS Health Event",
     ];
     EventBridge::add_rule(world, INTERRUPTION_QUEUE, &interruption);
+}
+
+/// Somebody registers instances in a group from now on.
+fn own(world: &mut World, (owner, service): (Owner, &str), (arn, port): (&str, u16)) {
+    match owner {
+        Owner::Asg => {}
+        Owner::Script => Registrar::start(world, arn, port, Who::Script),
+        Owner::Controller => {
+            let binding = binding(service, arn, port);
+            Kubernetes::add_object(world, Kind::TargetGroupBinding, &binding);
+            Registrar::start(world, arn, port, Who::Controller);
+        }
+    }
 }
 
 fn binding(service: &str, arn: &str, port: u16) -> serde_json::Value {

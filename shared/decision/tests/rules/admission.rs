@@ -111,7 +111,7 @@ fn hooks_are_ours_by_name_or_mark_and_the_metadata_of_now_counts() {
         ("marked then, not now", "drain", Some(r#"{"ebbtide":{}}"#), None, false),
         ("marked false", "drain", None, Some(r#"{"ebbtide":false}"#), false),
         ("another tool's metadata", "drain", None, Some("{}"), false),
-        ("marked with a mistake", "drain", None, Some(r#"{"ebbtide":{"mode":"on"}}"#), true),
+        ("marked with a mistake", "drain", None, Some(r#"{"ebbtide":{"floor":50}}"#), true),
     ];
     for (name, hook, then, now, ours) in rows {
         let mut snapshot = signalled_out();
@@ -124,6 +124,25 @@ fn hooks_are_ours_by_name_or_mark_and_the_metadata_of_now_counts() {
         } else {
             check_silent(name, &snapshot, &act(), FOREIGN);
         }
+    }
+}
+
+#[test]
+fn a_mistake_in_the_metadata_never_makes_us_bolder() {
+    let observed = "observed, nothing written";
+    let rows = [
+        ("a mode that can't be read", r#"{"ebbtide":{"mode":"on"}}"#, observed),
+        ("observe, beside a mistake", r#"{"ebbtide":{"mode":"observe","floor":5}}"#, observed),
+        ("observe, before a mistake", r#"{"ebbtide":{"mode":"observe","x":1}}"#, observed),
+        ("act, beside a mistake", r#"{"ebbtide":{"mode":"act","floor":5}}"#, "at once"),
+        ("no object", r#"{"ebbtide":5}"#, "at once"),
+    ];
+    for (name, metadata, expected) in rows {
+        let mut snapshot = signalled_out();
+        facts_mut(&mut snapshot).metadata = Some(metadata.to_owned());
+        check(name, &snapshot, &act(), expected);
+        let decision = decide(&snapshot, &act());
+        assert_eq!(decision.report.warnings.len(), 1, "{name}: {:?}", decision.report.warnings);
     }
 }
 

@@ -24,11 +24,17 @@ impl Kubernetes {
     /// Adds an owner with its pods, spread over the nodes and Ready, and its budget. Returns the
     /// names of the pods.
     pub fn add_workload(world: &mut World, work: Workload) -> Vec<String> {
+        Self::add_workload_on(world, work, &[])
+    }
+
+    /// The same with its pods on these nodes, in this order, whatever the scheduler would say; those for which none is
+    /// named go where it says.
+    pub fn add_workload_on(world: &mut World, work: Workload, nodes: &[&str]) -> Vec<String> {
         let work = Arc::new(work);
         let id = add_owner(world, &work);
         let keys = first_pods(world, &id, &work);
-        for key in &keys {
-            place(world, key);
+        for (index, key) in keys.iter().enumerate() {
+            place(world, key, nodes.get(index).map(|node| Arc::from(*node)));
         }
         owner::reconcile(world, &id);
         news::settle(world);
@@ -219,7 +225,7 @@ fn first_pods(world: &mut World, id: &Arc<str>, work: &Workload) -> Vec<Key> {
 }
 
 /// Binds a pod and lets it run, if there is room.
-fn place(world: &mut World, key: &Key) {
+fn place(world: &mut World, key: &Key, on: Option<Arc<str>>) {
     let Some(uid) = world.kubernetes.store.get(Kind::Pod, key).map(|pod| pod.meta.uid.clone())
     else {
         return;
@@ -228,7 +234,7 @@ fn place(world: &mut World, key: &Key) {
         world.kubernetes.pods.get(&uid).and_then(|run| {
             (run.work.kind == WorkloadKind::Static).then(|| run.pin.clone()).flatten()
         });
-    let node = pinned.map_or_else(|| scheduler::choose(world, key), Ok);
+    let node = on.or(pinned).map_or_else(|| scheduler::choose(world, key), Ok);
     if let Ok(node) = node {
         pod::bind(world, key, &node);
         kubelet::in_place(world, &uid);

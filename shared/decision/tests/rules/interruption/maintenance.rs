@@ -279,10 +279,8 @@ fn what_was_never_begun_needs_no_end() {
     snapshot.now = after(600);
     let again = again_at(&snapshot);
     check("it can't be known", &snapshot, &act(), (&[], &again));
-    let mut foreign = called_off(&record(2));
-    node_mut(&mut foreign).annotations.clear();
-    let own = record(2);
-    *node_mut(&mut foreign) = cordoned(node(), &own);
+    let mut foreign = called_off(&record(1));
+    *node_mut(&mut foreign) = cordoned(node(), &record(2));
     check(
         "another instance's record",
         &foreign,
