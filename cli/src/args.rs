@@ -16,7 +16,7 @@ pub struct Cli {
 /// What the program can do.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
-    /// Run one lifecycle event through the real function against a simulated AWS and Kubernetes
+    /// Run one event, or a storm of them, through the real functions against a simulated AWS and Kubernetes
     Demo(DemoArgs),
 }
 
@@ -28,6 +28,14 @@ pub struct DemoArgs {
     /// [default: events/autoscaling.terminate.json]
     #[arg(long, value_name = "FILE")]
     pub event: Option<PathBuf>,
+    /// Warn so many Spot nodes within a second instead, each with ten pods, and show how the times are spread
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = clap::value_parser!(u16).range(1..=2000),
+        conflicts_with_all = ["event", "policy"]
+    )]
+    pub storm: Option<u16>,
     /// Where all chances of the simulation come from
     #[arg(long, value_name = "N", default_value_t = 7)]
     pub seed: u64,
@@ -58,10 +66,16 @@ impl fmt::Display for TrafficPolicy {
 }
 
 const AFTER_HELP: &str = "\
-The world is made after the event: its Auto Scaling group, hook and instance get the event's names, and
-the instance is brought into the state that the event speaks of. The event's own body is what the function
-receives, but for three things that can't be the file's: the token and the time are those of the simulated
-lifecycle action, and the hook's target_groups in NotificationMetadata are left out.
+The world is made after the event. A lifecycle action: its Auto Scaling group, hook and instance get the event's
+names, and the instance is brought into the state that the event speaks of. An interruption: the instance is a node
+of a group of Spot (or reserved) instances beside one on demand, and AWS does to it what the event says. The event's
+own body is what the function receives, but for what can't be the file's: the token and the time are those of the
+simulated action, what is announced moves with the time, a capacity block ends 40 minutes after its warning, and the
+hook's target_groups in NotificationMetadata are left out.
 
-With --json: served and dropped count requests, api_calls all calls of the function (evictions among them),
-seconds is the simulated time until the instance is where it was going. hook is null where none waits.";
+What is announced more than twelve hours ahead is not waited for: a reboot is only announced, a retirement happens
+after ten minutes.
+
+With --json: served and dropped count requests, api_calls all calls of the functions (evictions among them),
+seconds is the simulated time until the instance is where it was going. hook is null where none waits. Of a storm
+it tells the times since each node's warning, and the fewest living targets of each target group.";

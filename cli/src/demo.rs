@@ -1,10 +1,12 @@
-//! The demo: one lifecycle event through the real function, against a world that is simulated in this process.
+//! The demo: one event, or a storm of them, through the real functions, against a world that is simulated in this process.
 //!
 //! ```text
 //!   event file ─> scene ─┬─ world without Ebbtide ─┐
 //!                        ├─ world with Ebbtide ────┼─> timeline, comparison
 //!                        └─ both, with bad manners ┘
 //! ```
+//! A storm has a scene of its own, and only one column.
+//!
 //! Each world runs on a clock of its own that waits for nobody: minutes take less than a second.
 
 mod act;
@@ -18,6 +20,7 @@ mod print;
 mod progress;
 mod run;
 mod sample;
+mod storm;
 mod timeline;
 mod truth;
 mod why;
@@ -37,6 +40,9 @@ const BAD_INPUT: u8 = 2;
 
 /// Runs the demo, and says how it went.
 pub fn main(args: &DemoArgs) -> ExitCode {
+    if let Some(nodes) = args.storm {
+        return finish(storm(nodes, args));
+    }
     let script = match cue::read(args) {
         Ok(script) => script,
         Err(error) => {
@@ -45,7 +51,12 @@ pub fn main(args: &DemoArgs) -> ExitCode {
         }
     };
     let scene = Scene::new(script, args.seed, args.policy);
-    match runs(&scene, args).and_then(|text| write(&text)) {
+    finish(runs(&scene, args))
+}
+
+/// Writes what there is to say.
+fn finish(text: std::io::Result<String>) -> ExitCode {
+    match text.and_then(|text| write(&text)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads may stop reading.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
@@ -78,6 +89,14 @@ fn runs(scene: &Scene, args: &DemoArgs) -> std::io::Result<String> {
     Ok(print::text(scene, &Comparison { with, without, at_once }))
 }
 
+fn storm(nodes: u16, args: &DemoArgs) -> std::io::Result<String> {
+    let mut progress = Progress::new();
+    progress.begin("a storm");
+    let past = clock()?.block_on(storm::play(usize::from(nodes), args.seed, &mut progress));
+    progress.end();
+    Ok(if args.json { format!("{}\n", past.object()) } else { past.text() })
+}
+
 /// A world and a clock for it.
 fn run_one(
     scene: &Scene,
@@ -85,9 +104,12 @@ fn run_one(
     length: Option<sandbox::Millis>,
     progress: &mut Progress,
 ) -> std::io::Result<Run> {
-    let clock =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
-    Ok(clock.block_on(play(scene, what, length, progress)))
+    Ok(clock()?.block_on(play(scene, what, length, progress)))
+}
+
+/// A clock that waits for nobody.
+fn clock() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()
 }
 
 /// Writes to standard output, with colours where it is a terminal.

@@ -134,6 +134,11 @@ impl Act {
         }
     }
 
+    /// Whether its group launches another one for it.
+    pub(crate) fn is_replaced(self) -> bool {
+        self == Self::Terminate || self.blow().is_some_and(Blow::takes)
+    }
+
     /// What befalls it, if its group has no part in that.
     pub(crate) fn blow(self) -> Option<Blow> {
         match self {

@@ -9,13 +9,14 @@
 use crate::demo::cast::Part;
 use decision::signal::{Cause, Due, Interruption, SpotAction, Urgency};
 use decision::snapshot::aws::InstanceState;
-use decision::time::Timestamp;
+use decision::time::{Timestamp, human};
 use sandbox::aws::ec2::{self, Ec2};
 use sandbox::aws::events::{BlockTitle, ReservationShape};
 use sandbox::aws::health::{Change, Health, Maintenance};
 use sandbox::scenario::{Incident, Machine, Planned, ScenarioEvent};
 use sandbox::world::Event;
 use sandbox::{Millis, World};
+use std::time::Duration;
 
 /// From a Spot warning to the instance's end.
 const SPOT_LEAD_MS: Millis = 120_000;
@@ -93,7 +94,8 @@ impl Blow {
             Cause::Maintenance(maintenance) => match interruption.due {
                 Due::At(_) | Due::After(_) => {
                     let lead_ms = lead(interruption, told).unwrap_or_default();
-                    let brought = (maintenance.urgency == Urgency::AtOnce).then_some(BROUGHT_FORWARD_MS);
+                    let brought =
+                        (maintenance.urgency == Urgency::AtOnce).then_some(BROUGHT_FORWARD_MS);
                     let in_ms = if lead_ms > FAR_MS { brought } else { Some(lead_ms) };
                     Self::Scheduled { kind: kind(&maintenance.code), lead_ms, in_ms }
                 }
@@ -149,6 +151,31 @@ impl Blow {
         }
     }
 
+    /// Why nothing happened to its host, where nothing did.
+    pub(crate) fn spared(self) -> &'static str {
+        match self {
+            Self::Recommended => "nothing followed the recommendation",
+            Self::Scheduled { in_ms: None, .. } => "what is announced is further ahead than this",
+            Self::CalledOff => "the change was called off",
+            Self::Failing => "its host still runs; nobody says until when",
+            _ => "its host stayed",
+        }
+    }
+
+    /// A line for the head: what the demo does about what is far ahead.
+    pub(crate) fn far(self) -> Option<String> {
+        let Self::Scheduled { lead_ms, in_ms, .. } = self else { return None };
+        let lead = human(Duration::from_millis(u64::try_from(lead_ms).unwrap_or(0)));
+        match in_ms {
+            Some(at) if at == lead_ms => None,
+            Some(at) => Some(format!(
+                "AWS acts in {lead}; here after {} s, since nothing else would happen until then",
+                at / 1_000
+            )),
+            None => Some(format!("AWS acts in {lead}; this ends long before")),
+        }
+    }
+
     /// Whether the signal comes before the host begins to go.
     pub(crate) fn leaves_time(self) -> bool {
         !matches!(
@@ -181,9 +208,9 @@ impl Blow {
                 Maintenance::InstanceReboot
                 | Maintenance::SystemReboot
                 | Maintenance::SystemMaintenance => true,
-                Maintenance::Stop
-                | Maintenance::PersistentRetirement
-                | Maintenance::Retirement => false,
+                Maintenance::Stop | Maintenance::PersistentRetirement | Maintenance::Retirement => {
+                    false
+                }
             },
             Self::Started => true,
             _ => false,
@@ -219,7 +246,10 @@ impl Blow {
             }
             Self::CalledOff => {
                 let at = world.now + CALLED_OFF_LEAD_MS;
-                drop(Health::schedule(world, Change::new(Maintenance::InstanceReboot, instance, at)));
+                drop(Health::schedule(
+                    world,
+                    Change::new(Maintenance::InstanceReboot, instance, at),
+                ));
                 later(world, part, CALLED_OFF_AFTER_MS, Incident::MaintenanceCancelled);
             }
             Self::Failing => {}

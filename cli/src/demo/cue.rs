@@ -61,9 +61,7 @@ impl Message {
 
     /// The instance and the hook that it speaks of, if it speaks of any.
     pub(crate) fn hook(&self) -> Option<(&str, &HookSignal)> {
-        self.signals()
-            .iter()
-            .find_map(|signal| Some((signal.instance.as_str(), signal.hook()?)))
+        self.signals().iter().find_map(|signal| Some((signal.instance.as_str(), signal.hook()?)))
     }
 
     /// What it says about instances that it names.

@@ -11,11 +11,11 @@ use crate::demo::cast::Part;
 use crate::demo::world::{CLUSTER, Column, GROUPS, Scene};
 use decision::id::ClusterName;
 use decision::signal::Transition;
+use sandbox::World;
 use sandbox::aws::autoscaling::{self, AsgSpec, Autoscaling, HookSpec, Verdict};
 use sandbox::aws::ec2::Purchase;
 use sandbox::aws::elbv2::Elb;
-use sandbox::kubernetes::{Kind, Kubernetes, NodeSpec, object};
-use sandbox::World;
+use sandbox::kubernetes::{Kind, Kubernetes, NodeSpec, NodeTemplate, Taint, object};
 use serde_json::{Value, json};
 
 const ZONES: [&str; 3] = ["eu-west-1a", "eu-west-1b", "eu-west-1c"];
@@ -26,6 +26,7 @@ const STAY_MIN: usize = 2;
 const ON_DEMAND: usize = 3;
 /// Its name.
 const ON_DEMAND_GROUP: &str = "workers";
+const PREFER_NO_SCHEDULE: &str = "PreferNoSchedule";
 /// The hooks' heartbeat timeout: long enough for every act, short enough to wait for where nobody answers.
 const HEARTBEAT_SECONDS: i64 = 300;
 /// The hooks of a group whose event names none.
@@ -81,12 +82,7 @@ fn asgs(scene: &Scene) -> Vec<String> {
     asgs
 }
 
-fn add_group(
-    world: &mut World,
-    (scene, asg): (&Scene, &str),
-    groups: &[String],
-    column: Column,
-) {
+fn add_group(world: &mut World, (scene, asg): (&Scene, &str), groups: &[String], column: Column) {
     let clusters = scene.clusters();
     let cluster = clusters.first().map_or(CLUSTER, ClusterName::as_str);
     let tags = [
@@ -186,15 +182,19 @@ fn add_newcomer(world: &mut World, part: &Part) {
 fn taint(world: &mut World) {
     let groups = world.aws.autoscaling.groups.iter();
     let groups = groups.filter(|(name, _)| *name != ON_DEMAND_GROUP);
-    let members = groups.flat_map(|(name, group)| {
-        let taint = json!([{"key": name, "value": "true", "effect": "PreferNoSchedule"}]);
-        group.members.keys().map(move |id| (id.clone(), taint.clone()))
-    });
-    let members: Vec<(String, Value)> = members.collect();
-    for (id, taint) in members {
-        let Some(host) = world.aws.ec2.instances.get(&id) else { continue };
-        let key = object::key("", &host.private_dns);
-        world.kubernetes.store.update(Kind::Node, &key, |node| node.spec.edit()["taints"] = taint);
+    let members =
+        groups.map(|(name, group)| (name.clone(), group.members.keys().cloned().collect()));
+    let members: Vec<(String, Vec<String>)> = members.collect();
+    for (name, ids) in members {
+        let value = json!([{"key": name, "value": "true", "effect": PREFER_NO_SCHEDULE}]);
+        for host in ids.iter().filter_map(|id| world.aws.ec2.instances.get(id)) {
+            let key = object::key("", &host.private_dns);
+            let taints = value.clone();
+            let nodes = &mut world.kubernetes.store;
+            nodes.update(Kind::Node, &key, |node| node.spec.edit()["taints"] = taints);
+        }
+        let taint = Taint { value: "true".to_owned(), ..Taint::new(&name, PREFER_NO_SCHEDULE) };
+        let template = NodeTemplate { taints: vec![taint], ..NodeTemplate::default() };
+        world.kubernetes.templates.insert(name, template);
     }
 }
-

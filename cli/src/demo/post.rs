@@ -187,9 +187,9 @@ impl<'a> Post<'a> {
     fn renamed(&self, own: &str, said: &Parsed) -> String {
         let arn = |signals: &[Signal]| {
             signals.iter().find_map(|signal| match &signal.kind {
-                SignalKind::Interruption(Interruption { cause: Cause::Maintenance(it), .. }) => {
-                    Some((signal.instance.clone(), it.arn.clone()))
-                }
+                SignalKind::Interruption(Interruption {
+                    cause: Cause::Maintenance(it), ..
+                }) => Some((signal.instance.clone(), it.arn.clone())),
                 SignalKind::Interruption(_) | SignalKind::Hook(_) => None,
             })
         };
@@ -317,15 +317,20 @@ fn told(message: &Message) -> Option<Timestamp> {
 /// An interruption in words: what it is, and how much time it leaves.
 fn word(signal: &Signal) -> Option<Word> {
     let SignalKind::Interruption(interruption) = &signal.kind else { return None };
-    let left = match interruption.due {
-        Due::Unknown => String::new(),
-        Due::After(Duration::ZERO) => ", no time left".to_owned(),
-        Due::After(notice) => format!(", {} left", human(notice)),
-        Due::At(at) => match signal.sent_at {
-            Some(told) => format!(", {} left", human(told.until(at))),
-            None => format!(", at {at}"),
-        },
-    };
     let (instance, cause) = (signal.instance.as_str().to_owned(), &interruption.cause);
-    Some(Word { instance, text: format!("{cause}{left}") })
+    let is_closed =
+        |cause: &Cause| matches!(cause, Cause::Maintenance(maintenance) if maintenance.closed);
+    let left = match interruption.due {
+        Due::After(notice) if notice > Duration::ZERO => format!(": {} left", human(notice)),
+        Due::At(at) if !is_closed(cause) => match signal.sent_at {
+            Some(told) => format!(": {} left", human(told.until(at))),
+            None => format!(": at {at}"),
+        },
+        Due::Unknown | Due::After(_) | Due::At(_) => String::new(),
+    };
+    let text = match cause {
+        Cause::State(state) => format!("EC2 says that the instance is {state}"),
+        cause => format!("{cause}{left}"),
+    };
+    Some(Word { instance, text })
 }

@@ -2,6 +2,7 @@
 
 use crate::args::TrafficPolicy;
 use crate::demo::act::Act;
+use crate::demo::cast::Part;
 use crate::demo::cue::{Content, Message};
 use crate::demo::run::{Fortune, Run, seconds};
 use crate::demo::timeline::{Row, short};
@@ -10,11 +11,12 @@ use crate::demo::world::{
     Column, DEREGISTRATION_DELAY_SECONDS, GROUPS, RATE_PER_SECOND, SERVES_ON_SECONDS, Scene,
 };
 use anstyle::{AnsiColor, Style};
+use decision::signal::Signal;
 
-const BOLD: Style = Style::new().bold();
-const FAINT: Style = Style::new().dimmed();
-const GOOD: Style = AnsiColor::Green.on_default().bold();
-const BAD: Style = AnsiColor::Red.on_default().bold();
+pub(crate) const BOLD: Style = Style::new().bold();
+pub(crate) const FAINT: Style = Style::new().dimmed();
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default().bold();
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// The four runs that are compared.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ pub(crate) fn text(scene: &Scene, runs: &Comparison) -> String {
         lines.extend(timeline(&fortune.rows));
     }
     lines.push(String::new());
-    lines.extend(columns(runs));
+    lines.extend(columns(scene, runs));
     lines.extend(at_once(runs));
     lines.extend(last(scene, &runs.with));
     lines.push(String::new());
@@ -71,7 +73,11 @@ fn head(scene: &Scene, runs: &Comparison) -> Vec<String> {
     let title = match scene.parts.as_slice() {
         [] => "No instance is concerned".to_owned(),
         [part] => format!("{} of ASG {} {}", part.instance, part.asg, part.act.text()),
-        parts => format!("{} instances of ASG {}", parts.len(), parts[0].asg),
+        parts => {
+            let mut asgs: Vec<&str> = parts.iter().map(|part| part.asg.as_str()).collect();
+            asgs.dedup();
+            format!("{} instances of ASG {}", parts.len(), asgs.join(", "))
+        }
     };
     let (pods, nodes) = runs.with.size;
     let [(attached, _), (named, _)] = GROUPS;
@@ -79,10 +85,11 @@ fn head(scene: &Scene, runs: &Comparison) -> Vec<String> {
         TrafficPolicy::Cluster => "Cluster",
         TrafficPolicy::Local => "Local",
     };
-    vec![
+    let asgs = if scene.is_struck() { "ASGs" } else { "ASG" };
+    let mut lines = vec![
         format!("{BOLD}{title}{BOLD:#}   {FAINT}{}{FAINT:#}", scene.script.name),
         format!(
-            "{nodes} nodes, {pods} pods; target groups {attached} (attached to the ASG) and {named} (only named to Ebbtide),"
+            "{nodes} nodes, {pods} pods; target groups {attached} (attached to the {asgs}) and {named} (only named to Ebbtide),"
         ),
         format!(
             "each {RATE_PER_SECOND} requests/s by an ALB, instance targets, externalTrafficPolicy {policy}"
@@ -92,7 +99,25 @@ fn head(scene: &Scene, runs: &Comparison) -> Vec<String> {
             scene.seed
         ),
         format!("Pods serve on for {SERVES_ON_SECONDS} s after SIGTERM"),
-    ]
+    ];
+    if scene.is_struck() {
+        let mut asgs: Vec<&str> = scene.parts.iter().map(|part| part.asg.as_str()).collect();
+        asgs.sort_unstable();
+        asgs.dedup();
+        let taints: Vec<String> =
+            asgs.iter().map(|asg| format!("{asg}=true:PreferNoSchedule")).collect();
+        lines.push(format!(
+            "Nodes of ASG {} are tainted {}; ASG workers is on demand, with room",
+            asgs.join(", "),
+            taints.join(", ")
+        ));
+    }
+    let far = scene.parts.iter().filter_map(|part| {
+        let (name, text) = (part.instance.as_str(), part.act.blow()?.far()?);
+        Some(if scene.parts.len() > 1 { format!("{name}: {text}") } else { text })
+    });
+    lines.extend(far);
+    lines
 }
 
 /// What became of a message that speaks of no action in this world.
@@ -106,7 +131,9 @@ fn unplayed(index: usize, message: &Message, scene: &Scene, with: &Run) -> Optio
         Content::Ignored(why) => Some(format!("{name}: acknowledged, nothing to do: {why}")),
         Content::Unreadable(why) => Some(format!("{name}: unreadable: {why}")),
         Content::Signals(_) | Content::Reservation(_) => {
-            let (instance, hook) = message.hook()?;
+            let Some((instance, hook)) = message.hook() else {
+                return stranger(message, scene).map(|text| format!("{name}: {text}"));
+            };
             let part = scene.parts.iter().find(|part| part.instance == instance)?;
             let late = part.act != Act::of(hook);
             late.then(|| {
@@ -114,6 +141,20 @@ fn unplayed(index: usize, message: &Message, scene: &Scene, with: &Run) -> Optio
             })
         }
     }
+}
+
+/// What became of an interruption of an instance that is in no group here.
+fn stranger(message: &Message, scene: &Scene) -> Option<String> {
+    let plays =
+        |signal: &Signal| scene.parts.iter().any(|part| part.instance == signal.instance.as_str());
+    let strangers: Vec<&str> = message
+        .signals()
+        .iter()
+        .filter(|signal| !plays(signal))
+        .map(|signal| signal.instance.as_str())
+        .collect();
+    let all = !strangers.is_empty() && strangers.len() == message.signals().len();
+    all.then(|| format!("acknowledged, not ours: no group knows {}", strangers.join(", ")))
 }
 
 fn timeline(rows: &[Row]) -> Vec<String> {
@@ -149,7 +190,7 @@ fn timeline(rows: &[Row]) -> Vec<String> {
     table.iter().enumerate().map(line).collect()
 }
 
-fn columns(runs: &Comparison) -> Vec<String> {
+fn columns(scene: &Scene, runs: &Comparison) -> Vec<String> {
     let mut lines = vec![format!("{FAINT}                     served   dropped   why{FAINT:#}")];
     let both = [
         ("without Ebbtide", Column::Without, &runs.without),
@@ -158,13 +199,31 @@ fn columns(runs: &Comparison) -> Vec<String> {
     for (name, column, run) in both {
         let (served, dropped) = (grouped(run.served()), grouped(run.dropped()));
         let style = if run.dropped() == 0 { GOOD } else { BAD };
-        let mut why = why::row(run, column).into_iter();
+        let mut why = why::row(run, column);
+        if column == Column::With {
+            why.extend(late(scene, runs));
+        }
+        let mut why = why.into_iter();
         let first = why.next().unwrap_or_default();
         let line = format!("  {name}   {served:>7}   {style}{dropped:>7}{style:#}   {first}");
         lines.push(line.trim_end().to_owned());
         lines.extend(why.map(|more| format!("{:40}{more}", "")));
     }
     lines
+}
+
+/// What could still be saved where the host was going when the signal came.
+fn late(scene: &Scene, runs: &Comparison) -> Option<String> {
+    let late = |part: &Part| part.act.blow().is_some_and(|blow| !blow.leaves_time());
+    if !scene.parts.iter().any(late) {
+        return None;
+    }
+    let (alone, with) = (runs.without.dropped(), runs.with.dropped());
+    Some(if alone > with {
+        format!("the signal leaves no time; {} saved", grouped(alone - with))
+    } else {
+        "the signal leaves no time; nothing could be saved".to_owned()
+    })
 }
 
 /// What it costs when pods stop listening at once.

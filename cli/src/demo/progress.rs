@@ -26,12 +26,13 @@ impl Progress {
 
     /// So many simulated milliseconds have passed, so many requests were dropped.
     pub(crate) fn tell(&mut self, at: i64, dropped: u64) {
+        self.say(&format!("{} s, {dropped} requests dropped", at / 1_000));
+    }
+
+    /// How far it is.
+    pub(crate) fn say(&mut self, text: &str) {
         if self.overwrites {
-            let line = format!(
-                "\r\x1b[Ksimulating {}: {} s, {dropped} requests dropped",
-                self.title,
-                at / 1_000
-            );
+            let line = format!("\r\x1b[Ksimulating {}: {text}", self.title);
             self.write(&line);
         }
     }

@@ -19,6 +19,7 @@ use sandbox::kubernetes::How;
 use sandbox::lambda::{Function, Lambda};
 use sandbox::traffic::Report;
 use sandbox::{Millis, World};
+use std::collections::BTreeMap;
 
 /// How long a world goes on after all is over: health checks that fail, nodes that are missed.
 const TAIL_MS: Millis = 60_000;
@@ -28,6 +29,8 @@ const LENGTH_MS_MIN: Millis = 300_000;
 const LENGTH_MS_MAX: Millis = 13 * 3_600_000;
 /// How often the progress is told, in simulated time.
 const TELL_MS: Millis = 10_000;
+/// How often all is looked at while the functions run: their calls change things without an event of the world's.
+const LOOK_MS: Millis = 250;
 
 /// What became of one instance.
 #[derive(Clone, Debug)]
@@ -89,10 +92,16 @@ impl Run {
         (!results.is_empty()).then(|| results.join(", "))
     }
 
-    /// Whole simulated seconds until all instances were where they were going, or to the end.
+    /// Whole simulated seconds until all instances were where they were going, or to the end; where one goes nowhere,
+    /// until all was said about it.
     pub(crate) fn seconds(&self) -> Millis {
-        let ends = self.fortunes.iter().map(|fortune| fortune.over_at.unwrap_or(self.length_ms));
-        seconds(ends.max().unwrap_or(0))
+        let end = |fortune: &Fortune| {
+            let stays =
+                fortune.part.act.blow().is_some_and(|blow| !blow.takes() && !blow.reboots());
+            let last = fortune.rows.last().map(|row| row.at).filter(|_| stays);
+            last.or(fortune.over_at).unwrap_or(self.length_ms)
+        };
+        seconds(self.fortunes.iter().map(end).max().unwrap_or(0))
     }
 }
 
@@ -146,7 +155,8 @@ pub(crate) async fn play(
         if now >= watch.start + end {
             break;
         }
-        let until = (now + TELL_MS).min(watch.start + end);
+        let step = if lambda.running() > 0 { LOOK_MS } else { TELL_MS };
+        let until = (now + step).min(watch.start + end);
         let mail = |world: &World| post.as_ref().is_some_and(|post| post.has_mail(world));
         lambda.drive(until, |world| watch.has_changed(world) || mail(world)).await;
     }
@@ -160,6 +170,8 @@ struct Watch<'a> {
     place: &'a Place,
     start: Millis,
     fortunes: Vec<Fortune>,
+    /// The nodes that came in their places, by their index.
+    replaced: BTreeMap<usize, String>,
     /// Pods and nodes at the start.
     size: (usize, usize),
     /// When all was over.
@@ -186,11 +198,19 @@ impl<'a> Watch<'a> {
                 }
             })
             .collect();
-        Self { scene, place, start: world.now, fortunes, size: size(&world), over_at: None }
+        let (replaced, size) = (BTreeMap::new(), size(&world));
+        Self { scene, place, start: world.now, fortunes, replaced, size, over_at: None }
     }
 
     fn begin(&self, world: &mut World) {
+        let mut ended: Vec<&str> = Vec::new();
         for part in &self.scene.parts {
+            // A capacity block ends for all its instances at once.
+            match part.reservation.as_deref() {
+                Some(reservation) if ended.contains(&reservation) => continue,
+                Some(reservation) => ended.push(reservation),
+                None => {}
+            }
             part.act.begin(world, part);
         }
     }
@@ -208,29 +228,52 @@ impl<'a> Watch<'a> {
 
     fn look(&mut self, world: &World) {
         let at = world.now - self.start;
-        let samples: Vec<Sample> =
-            self.fortunes.iter().map(|fortune| self.sample(world, fortune)).collect();
-        for (fortune, sample) in self.fortunes.iter_mut().zip(samples) {
-            let Some((_, before)) = fortune.samples.last() else { continue };
-            if *before != sample {
-                let change = Change {
-                    before,
-                    after: &sample,
-                    world,
-                    part: &fortune.part,
-                    node: &fortune.node,
-                    groups: &self.place.groups,
-                    policy: self.scene.policy,
-                };
-                let rows = change.texts().into_iter().map(|text| sample.row(at, text));
-                fortune.rows.extend(rows);
-                fortune.samples.push((at, sample));
+        for index in 0..self.fortunes.len() {
+            let fortune = &self.fortunes[index];
+            let sample = self.sample(world, fortune);
+            if fortune.samples.last().is_some_and(|(_, before)| *before != sample) {
+                self.note(world, index, sample);
             }
+            let fortune = &mut self.fortunes[index];
             if fortune.over_at.is_none() && fortune.part.act.is_over(world, &fortune.part.instance)
             {
                 fortune.over_at = Some(at);
             }
         }
+    }
+
+    /// Writes down what changed for one instance.
+    fn note(&mut self, world: &World, index: usize, sample: Sample) {
+        let at = world.now - self.start;
+        let replacement = self.replacement(index, &sample);
+        self.replaced.extend(replacement.clone().map(|node| (index, node)));
+        let fortune = &mut self.fortunes[index];
+        let Some((_, before)) = fortune.samples.last() else { return };
+        let change = Change {
+            before,
+            after: &sample,
+            world,
+            part: &fortune.part,
+            node: &fortune.node,
+            replacement: replacement.as_deref(),
+            groups: &self.place.groups,
+            policy: self.scene.policy,
+        };
+        let rows = change.texts().into_iter().map(|text| sample.row(at, text));
+        fortune.rows.extend(rows);
+        fortune.samples.push((at, sample));
+    }
+
+    /// The node that has come in an instance's place, once it leaves: each new one stands for one that leaves.
+    fn replacement(&self, index: usize, sample: &Sample) -> Option<String> {
+        let Fortune { part, samples, .. } = &self.fortunes[index];
+        let leaves = part.act.is_replaced() && sample.lifecycle != samples[0].1.lifecycle;
+        if !leaves || self.replaced.contains_key(&index) {
+            return None;
+        }
+        let taken = |node: &&String| self.replaced.values().any(|known| known == *node);
+        let mut new = sample.others.difference(&samples[0].1.others);
+        new.find(|node| !taken(node)).cloned()
     }
 
     /// What was told of the instances belongs into their timelines.
@@ -254,12 +297,10 @@ impl<'a> Watch<'a> {
             !part.act.blow().is_some_and(Blow::takes)
                 || world.aws.autoscaling.group_of(&part.instance).is_none()
         };
-        let over = self
-            .fortunes
-            .iter()
-            .all(|fortune| fortune.over_at.is_some() && replaced(fortune))
-            && (!self.scene.is_struck() || post.is_none_or(|post| post.is_delivered(world)))
-            && self.scene.queues().all(|queue| world.aws.sqs.depth(queue) == 0);
+        let over =
+            self.fortunes.iter().all(|fortune| fortune.over_at.is_some() && replaced(fortune))
+                && (!self.scene.is_struck() || post.is_none_or(|post| post.is_delivered(world)))
+                && self.scene.queues().all(|queue| world.aws.sqs.depth(queue) == 0);
         if over && self.over_at.is_none() {
             self.over_at = Some(world.now - self.start);
         }

@@ -5,7 +5,6 @@
 
 use crate::args::TrafficPolicy;
 use crate::demo::act::Act;
-use crate::demo::blow::Blow;
 use crate::demo::cast::Part;
 use crate::demo::sample::{NodeState, Sample, removals};
 use crate::demo::world::{GROUPS, NAMESPACE};
@@ -44,6 +43,8 @@ pub(crate) struct Change<'a> {
     pub(crate) part: &'a Part,
     /// Its node's name.
     pub(crate) node: &'a str,
+    /// The node that has just come in its place.
+    pub(crate) replacement: Option<&'a str>,
     /// The target groups' ARNs.
     pub(crate) groups: &'a [String],
     /// `externalTrafficPolicy`.
@@ -63,7 +64,8 @@ impl Change<'_> {
         }
         texts.extend(self.routes().map(str::to_owned));
         texts.extend(self.pods());
-        texts.extend(self.others());
+        let place = |node: &str| format!("{} is Ready in its place", short(node));
+        texts.extend(self.replacement.map(place));
         texts
     }
 
@@ -254,13 +256,6 @@ impl Change<'_> {
             (TrafficPolicy::Local, false) => ": no new request comes to it any more",
             (TrafficPolicy::Cluster | TrafficPolicy::Local, _) => "",
         }
-    }
-
-    fn others(&self) -> Option<String> {
-        let new = self.after.others.difference(&self.before.others).next()?;
-        let taken = self.part.act.blow().is_some_and(Blow::takes);
-        let replaced = self.part.act == Act::Terminate || taken;
-        replaced.then(|| format!("{} is Ready in its place", short(new)))
     }
 }
 

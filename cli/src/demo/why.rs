@@ -80,6 +80,9 @@ fn reason(fortune: &Fortune, index: usize) -> String {
     };
     let went_down = samples().skip_while(|sample| !sample.up).any(|sample| !sample.up);
     if !went_down {
+        if let Some(blow) = fortune.part.act.blow() {
+            return blow.spared().to_owned();
+        }
         let healthy = samples()
             .position(|sample| is(sample, |target| target.health == Some(Health::Healthy)));
         let waited = healthy.is_some_and(|healthy| healthy <= routed) && routed > 0;

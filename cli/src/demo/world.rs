@@ -22,7 +22,7 @@ use sandbox::aws::eks::Eks;
 use sandbox::aws::elbv2::{Elb, TargetGroupSpec};
 use sandbox::aws::sqs::{QueueSpec, Sqs};
 use sandbox::kubernetes::{
-    self, Budget, Kubernetes, Manners, ServiceSpec, Workload, WorkloadKind,
+    self, Budget, Kind, Kubernetes, Manners, ServiceSpec, Workload, WorkloadKind,
 };
 use sandbox::scenario::{Registrar, Who};
 use sandbox::traffic::{Entry, Route, Traffic};
@@ -48,6 +48,10 @@ const ACCOUNT: &str = "111122223333";
 /// The namespace of all but the DaemonSets.
 pub(crate) const NAMESPACE: &str = "shop";
 pub(crate) const CLUSTER: &str = "shop";
+/// The least number of pods of a Deployment.
+const REPLICAS_MIN: u32 = 6;
+/// Invocations at once where several messages about one instance come together: as many as a mapping begins with.
+const CONCURRENCY_STRUCK: u16 = 5;
 /// Each request takes so long.
 const REQUEST_MS: Millis = 200;
 /// Which column of the comparison a world is for.
@@ -181,14 +185,13 @@ impl Scene {
         }
         let db = guarded(owner(WorkloadKind::StatefulSet, NAMESPACE, "db", 2));
         Kubernetes::add_workload(world, Workload { volume: Some("gp3".to_owned()), ..db });
-        Kubernetes::add_workload(
-            world,
-            guarded(owner(WorkloadKind::Deployment, NAMESPACE, "web", 6)),
-        );
-        Kubernetes::add_workload(
-            world,
-            guarded(owner(WorkloadKind::Deployment, NAMESPACE, "api", 6)),
-        );
+        // Behind Local a node without a pod gets no request: one for each, so that all serve.
+        let nodes = world.kubernetes.store.count(Kind::Node);
+        let replicas = u32::try_from(nodes).unwrap_or(u32::MAX).max(REPLICAS_MIN);
+        for (name, _) in GROUPS {
+            let owner = owner(WorkloadKind::Deployment, NAMESPACE, name, replicas);
+            Kubernetes::add_workload(world, guarded(owner));
+        }
         let policy = match self.policy {
             TrafficPolicy::Cluster => kubernetes::Policy::Cluster,
             TrafficPolicy::Local => kubernetes::Policy::Local,
@@ -227,7 +230,7 @@ impl Scene {
                 queue: queue.to_owned(),
                 dead_letter: dead_letter(queue),
                 batch: 10,
-                concurrency: 2,
+                concurrency: if self.is_struck() { CONCURRENCY_STRUCK } else { 2 },
             };
             (if queue == QUEUE { "lifecycle" } else { "interruption" }, deployment)
         };

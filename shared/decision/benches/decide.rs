@@ -31,7 +31,7 @@ fn full(instance: usize) -> Snapshot {
     *world::node_mut(&mut snapshot) = world::cordoned(world::node(), &record);
     let view = world::view_mut(&mut snapshot);
     view.node.name = world::node_name(instance);
-    view.peers = Ok(vec![world::peer(&record)]);
+    view.peers = Ok(vec![world::peer(&record)].into());
     view.pods = Ok((0..PODS).map(|number| world::pod(&name(number))).collect());
     let here = (0..PODS).map(|number| world::sibling(&name(number), instance));
     let elsewhere = (PODS..3 * PODS).map(|number| world::sibling(&name(number), 200));

@@ -8,6 +8,7 @@ mod back;
 use crate::admit::{Admitted, Asks};
 use crate::annotation::{DEPARTURE, Departure, EXCLUDE, OUT_OF_SERVICE, TAINT};
 use crate::decision::{Course, End};
+use crate::departure::record::patch;
 use crate::departure::{Case, is_last_moment};
 use crate::policy::LaunchDeadline;
 use crate::report::{Report, Stage};
@@ -86,7 +87,13 @@ fn on_node(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
     {
         return course;
     }
-    if let Some(missing) = missing(case, view, record.as_ref()) {
+    if let Some(patch) = record.as_ref().and_then(|record| in_service(&view.node, record)) {
+        report.stage = Stage::Arriving("the out-of-service taint is taken off".into());
+        return case.again(vec![Step::PatchNode(patch)], report, case.now());
+    }
+    // Where nobody waits for an answer, a cordon of ours must not stay on for what may never come.
+    let gives_up = !case.is_held() && is_over(case) && record.is_some();
+    if let Some(missing) = missing(case, view, record.as_ref()).filter(|_| !gives_up) {
         return waiting(case, report, &missing);
     }
     let Some(record) = record else {
@@ -117,6 +124,9 @@ fn on_node(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
         report.unread("the launch's deadline came before all was put back");
         let steps = vec![Step::PatchNode(undo(&view.node, &record))];
         report.stage = Stage::Overdue;
+        if !case.is_held() {
+            return case.again(steps, report, case.look());
+        }
         return case.done(steps, report, "the launch's deadline, with the node ready".into());
     }
     report.stage = Stage::Arriving("our cordon is taken back".into());
@@ -160,9 +170,10 @@ fn waiting(case: &Case<'_>, mut report: Report, lack: &Lack) -> Course {
     case.again(Vec::new(), report, case.look())
 }
 
-/// Whether the launch has had its time: the policy's, or all that the hook gives.
+/// Whether the launch has had its time: the policy's, or all that the hook gives. What is called off or over has a
+/// deadline of its own no more.
 fn is_over(case: &Case<'_>) -> bool {
-    is_last_moment(case) || case.now() >= case.since + case.policy.longest_launch
+    case.is_held() && is_last_moment(case) || case.now() >= case.since + case.policy.longest_launch
 }
 
 /// Our record of the departure that this arrival ends. Only an instance that comes back can have one.
@@ -229,6 +240,20 @@ fn registers(groups: &[TargetGroup], record: &Departure) -> Vec<Step> {
             (!change.targets.is_empty()).then_some(Step::Register(change))
         })
         .collect()
+}
+
+/// The PATCH that takes our out-of-service taint off, before anything else is waited for: while it is on a node that runs
+/// again, the pods that come there are deleted by force.
+fn in_service(node: &Node, record: &Departure) -> Option<NodePatch> {
+    let is_out = node.taints.iter().any(|taint| taint.key == OUT_OF_SERVICE);
+    if !record.out_of_service || !is_out {
+        return None;
+    }
+    let record = Departure { out_of_service: false, ..record.clone() };
+    let mut patch = patch(node, &record, PatchPurpose::Record);
+    let others = node.taints.iter().filter(|taint| taint.key != OUT_OF_SERVICE);
+    patch.taints = Some(others.cloned().collect());
+    Some(patch)
 }
 
 /// The PATCH that puts back exactly what the record says we changed.

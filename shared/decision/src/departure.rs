@@ -16,7 +16,7 @@ mod withdrawal;
 use crate::admit::{Admitted, is_proven};
 use crate::decision::{Course, End};
 use crate::id::InstanceId;
-use crate::limits::{ANSWER_MARGIN, HEALTH_FRESH, LATE_FOR, REGISTERS_WITHIN};
+use crate::limits::{ANSWER_MARGIN, HEALTH_FRESH, LATE_FOR, REGISTERS_WITHIN, SHARED_LOOK};
 use crate::pace::{crowded, longest_wait, look};
 use crate::policy::{Mode, Policy, Reaction};
 use crate::report::{Report, Stage};
@@ -88,7 +88,24 @@ impl<'a> Case<'a> {
         let now = self.now();
         let receives = self.signals.first().map_or(1, |signal| signal.seen.receives);
         let crowded = crowded(now, self.instance(), receives, self.snapshot.memory.crowd);
-        look(now, self.since, self.heartbeat).max(crowded.min(self.in_time()))
+        let shared = if self.is_shared() { now + SHARED_LOOK } else { now };
+        look(now, self.since, self.heartbeat).max(crowded.max(shared).min(self.in_time()))
+    }
+
+    /// Whether another signal with an earlier deadline is on the node's record: whoever hears that one does the work in the
+    /// meantime.
+    fn is_shared(&self) -> bool {
+        let ClusterView::Reached { node: NodeLookup::Found(view), .. } = &self.snapshot.cluster else {
+            return false;
+        };
+        let Some(record) = record::current(self, &view.node) else { return false };
+        let own: Vec<String> =
+            self.signals.iter().map(|signal| signal.contributor().token).collect();
+        record.because.iter().any(|part| {
+            let is_ahead = part.hard.is_some_and(|hard| hard > self.now());
+            let is_earlier = self.hard.is_none_or(|own| part.hard.is_some_and(|hard| hard < own));
+            !own.contains(&part.token) && is_ahead && is_earlier
+        })
     }
 
     /// The longest wait that the hooks' heartbeats leave.
@@ -264,12 +281,14 @@ fn without_node(case: &Case<'_>, mut report: Report, why: &str) -> Course {
 /// The API server is away: AWS's half goes on, the hook is kept, and nobody is abandoned.
 fn unreachable(case: &Case<'_>, mut report: Report, cluster: &str, why: &str) -> Course {
     report.stage = Stage::Unreachable { cluster: cluster.to_owned(), why: why.to_owned() };
-    let (steps, _) = withdraw_blind(case, Records::Unreachable, &mut report);
+    let (steps, wait) = withdraw_blind(case, Records::Unreachable, &mut report);
     if is_last_moment(case) {
         let why = format!("the deadline, with cluster {cluster} unreachable to the end");
         return case.done(steps, report, why);
     }
-    case.again(steps, report, case.look())
+    // The last moment for a target must not pass between two looks: a turn that finds the API server away is slow.
+    let at = wait.map_or_else(|| case.look(), |at| at.min(case.look()));
+    case.again(steps, report, at)
 }
 
 /// Whether it must end now, whatever is left: a hook is answered before AWS ends its wait; without one, AWS has acted.

@@ -29,6 +29,14 @@ pub const CLAIM_SETTLES: Duration = Duration::from_secs(8);
 /// record could be about a life before a stop and a start, which take more than a minute.
 pub const CLAIM_LASTS: Duration = Duration::from_secs(60);
 
+/// So many departing nodes are a storm, in which one process makes a group's calls for all. Half: five lone departures
+/// wait for each other. Twice: forty nodes in three groups make as many calls as AWS grants in half a minute.
+pub const STORM_NODES: usize = 20;
+
+/// How long a storm's first node is left to make the call for the others. It stays well below [`WITHDRAW_MARGIN`]. Half: a
+/// slow call is made twice. Twice: a process that died costs eight seconds.
+pub const LEADER_ACTS: Duration = Duration::from_secs(4);
+
 /// Targets in one DeregisterTargets call besides a batch's own. AWS names no limit of its own below that of targets in a
 /// group (1,000). Twice: nothing that we know of. Half: a storm of a thousand needs a call more for each group.
 pub const TARGETS_AT_ONCE_MAX: usize = 500;
@@ -37,6 +45,10 @@ pub const TARGETS_AT_ONCE_MAX: usize = 500;
 /// each in its time. Twice: the API server and AWS are asked twice as often. Half: a node's last pod is noticed to be
 /// gone ten seconds later.
 pub const LOOKS_PER_SECOND: u32 = 100;
+
+/// How often a departure is looked at for which a more urgent signal has its own message: the other does the work. Half:
+/// twice the calls for nothing. Twice: should the other's message be lost, a Spot notice passes in six looks.
+pub const SHARED_LOOK: Duration = Duration::from_secs(10);
 
 /// How old a read health may be when targets are taken out on its strength. Twice: [`ORDER_SETTLES`] must grow
 /// with it. Half: a busy limiter makes every second withdrawal wait for another turn.

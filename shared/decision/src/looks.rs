@@ -315,7 +315,7 @@ fn any_group(
     let order = crate::withdraw::Order {
         begun: record.since,
         hard: record.hard().or(case.hard),
-        records: records.as_ref().map_or(Records::Unread(&record), Records::Known),
+        records: records.as_deref().map_or(Records::Unread(&record), Records::Known),
         ..crate::departure::order(&case)
     };
     let mut groups = snapshot.aws.target_groups.iter().flatten();

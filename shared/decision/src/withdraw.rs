@@ -161,7 +161,7 @@ fn left(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Standing {
 }
 
 fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
-    let living = living(group);
+    let living = group.targets.living();
     if !living.contains(order.me.as_str()) {
         return May::Now;
     }
@@ -169,9 +169,9 @@ fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
     let records = match order.records {
         Records::Known(records) => records,
         Records::Unread(_) => return unlisted(order),
-        Records::NoNode => return blind(&living, order, Some(latest)),
+        Records::NoNode => return blind(living, order, Some(latest)),
         // An outage may last: nobody leaves blindly for a policy's patience, only before AWS itself acts.
-        Records::Unreachable => return blind(&living, order, last_moment(group, order, policy)),
+        Records::Unreachable => return blind(living, order, last_moment(group, order, policy)),
     };
     let Some(mine) = records.get(order.me) else {
         return unlisted(order);
@@ -180,7 +180,7 @@ fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
     if ordered_at > order.now {
         return May::Later { at: ordered_at, why: Wait::OrderSettles };
     }
-    let keep = if order.now >= latest { 1 } else { floor(group, &living, records, policy) };
+    let keep = keep(group, living, (order, records), policy);
     let before_me = records
         .iter()
         .filter(|(id, _)| *id != order.me && living.contains(id.as_str()))
@@ -193,6 +193,35 @@ fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
         return May::LastLiving;
     }
     May::Later { at: latest, why: Wait::Floor { living: living.len(), keep } }
+}
+
+/// How many living targets must stay: the floor's share, and at the last moment one.
+fn keep(
+    group: &TargetGroup,
+    living: &BTreeSet<String>,
+    (order, records): (&Order<'_>, &BTreeMap<InstanceId, Departure>),
+    policy: &Policy,
+) -> usize {
+    if order.now >= latest(group, order, policy) {
+        1
+    } else {
+        floor(group, living, records, policy)
+    }
+}
+
+/// Whether this instance and all who wrote down that they leave may go at once. Who writes it down later sees them all.
+/// Should too many have written at once, each must look again before its own call.
+pub(crate) fn all_fit(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> bool {
+    let Records::Known(records) = order.records else { return false };
+    let living = group.targets.living();
+    let leave = |id: &InstanceId, record: &Departure| {
+        id == order.me || record.withdrawn_from(&group.arn).is_some()
+    };
+    let leaving = records
+        .iter()
+        .filter(|(id, record)| living.contains(id.as_str()) && leave(id, record))
+        .count();
+    leaving + keep(group, living, (order, records), policy) <= living.len()
 }
 
 /// The list may work the next time; a list that never does ends with the hard deadline.
@@ -228,11 +257,11 @@ fn rank<'a>(id: &'a InstanceId, record: &Departure) -> (Timestamp, &'a InstanceI
 
 /// Without a node to carry a record, or an API server to ask, nobody leaves before the last moment, and
 /// the living target with the greatest id stays: all who are blind agree on that one.
-fn blind(living: &BTreeSet<&str>, order: &Order<'_>, latest: Option<Timestamp>) -> May {
+fn blind(living: &BTreeSet<String>, order: &Order<'_>, latest: Option<Timestamp>) -> May {
     match latest {
         None => unlisted(order),
         Some(latest) if order.now < latest => May::Later { at: latest, why: Wait::Unlisted },
-        Some(_) if living.last().copied() == Some(order.me.as_str()) => May::LastLiving,
+        Some(_) if living.last().map(String::as_str) == Some(order.me.as_str()) => May::LastLiving,
         Some(_) => May::Now,
     }
 }
@@ -240,23 +269,7 @@ fn blind(living: &BTreeSet<&str>, order: &Order<'_>, latest: Option<Timestamp>) 
 /// Whether the group counts on this instance alone. Even a ghost then stays: an empty group refuses every request at once,
 /// and the health checks end a ghost's part anyway.
 pub fn is_last_living(group: &TargetGroup, instance: &InstanceId) -> bool {
-    living(group).into_iter().eq([instance.as_str()])
-}
-
-/// The ids that the group counts on: its healthy targets, or all registered ones when none is healthy, since a
-/// load balancer then sends to all (fail-open).
-fn living(group: &TargetGroup) -> BTreeSet<&str> {
-    let healthy = group.targets.iter().any(|target| target.state.is_living());
-    group
-        .targets
-        .iter()
-        .filter(
-            |target| {
-                if healthy { target.state.is_living() } else { target.state.is_registered() }
-            },
-        )
-        .map(|target| target.id.as_str())
-        .collect()
+    group.targets.living().iter().eq([instance.as_str()])
 }
 
 /// How many living targets must stay: the share of those that are in or were in before the departing ones left.
@@ -264,23 +277,16 @@ fn living(group: &TargetGroup) -> BTreeSet<&str> {
 /// from the group within seconds, and a floor without it would sink with each departure.
 fn floor(
     group: &TargetGroup,
-    living: &BTreeSet<&str>,
+    living: &BTreeSet<String>,
     records: &BTreeMap<InstanceId, Departure>,
     policy: &Policy,
 ) -> usize {
-    let draining: BTreeSet<&str> = group
-        .targets
-        .iter()
-        .filter(|target| target.state == TargetState::Draining)
-        .map(|target| target.id.as_str())
-        .collect();
-    let leaving = records
-        .iter()
-        .filter(|(id, record)| {
-            draining.contains(id.as_str()) || record.withdrawn_from(&group.arn).is_some()
-        })
-        .map(|(id, _)| id.as_str());
-    let base = living.iter().copied().chain(leaving).collect::<BTreeSet<_>>().len();
+    let draining = group.targets.draining();
+    let gone = records.iter().filter(|(id, record)| {
+        !living.contains(id.as_str())
+            && (draining.contains(id.as_str()) || record.withdrawn_from(&group.arn).is_some())
+    });
+    let base = living.len() + gone.count();
     (base * usize::from(policy.floor_percent)).div_ceil(100).max(1)
 }
 

@@ -7,7 +7,9 @@ use crate::breaker::Breakers;
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Queues;
+use crate::connect::Dialed;
 use crate::limiter::Limits;
+use crate::once::Once;
 use cloud::Clients;
 use cloud::eks::ClusterAccess;
 use cloud::elbv2::GroupFacts;
@@ -18,9 +20,9 @@ use decision::id::{AsgName, ClusterName, InstanceId, NodeName, TargetGroupArn};
 use decision::limits::HEALTH_FRESH;
 use decision::looks::wants_instance;
 use decision::policy::Policy;
-use decision::snapshot::aws::{Asg, Hook, Instance, Membership, Target};
+use decision::snapshot::aws::{Asg, Hook, Instance, Membership, Targets};
 use decision::scope::Foreign;
-use decision::snapshot::cluster::{Peer, Service};
+use decision::snapshot::cluster::{Peers, Service};
 use decision::snapshot::{Memory, Snapshot};
 use decision::time::Timestamp;
 use std::fmt;
@@ -75,13 +77,15 @@ pub(crate) struct Kept {
     pub(crate) hooks: Cache<AsgName, Vec<Hook>>,
     pub(crate) memberships: Cache<InstanceId, Membership>,
     pub(crate) instances: Cache<InstanceId, Instance>,
-    pub(crate) facts: Cache<TargetGroupArn, (GroupFacts, Duration)>,
-    pub(crate) health: Cache<TargetGroupArn, (Timestamp, Vec<Target>)>,
+    pub(crate) facts: Cache<TargetGroupArn, GroupFacts>,
+    pub(crate) health: Cache<TargetGroupArn, (Timestamp, Targets)>,
     pub(crate) services: Cache<ClusterName, Vec<Service>>,
-    pub(crate) peers: Cache<ClusterName, Arc<[Peer]>>,
+    pub(crate) peers: Cache<ClusterName, Peers>,
     pub(crate) nodes: Cache<InstanceId, NodeName>,
     pub(crate) scanned: Cache<ClusterName, Timestamp>,
     pub(crate) clients: Cache<ClusterName, kube::Client>,
+    pub(crate) dialing: Once<ClusterName, Dialed>,
+    pub(crate) delays: Cache<TargetGroupArn, Duration>,
     pub(crate) breakers: Breakers,
     pub(crate) memory: Cache<InstanceId, Memory>,
     pub(crate) panicked: Cache<InstanceId, Timestamp>,
@@ -133,6 +137,8 @@ impl Kept {
             nodes: Cache::bounded(REMEMBERED_MAX, keeps::NODE),
             scanned: Cache::bounded(REMEMBERED_MAX, keeps::SCAN),
             clients: Cache::bounded(REMEMBERED_MAX, keeps::CLIENT),
+            dialing: Once::default(),
+            delays: Cache::bounded(REMEMBERED_MAX, keeps::FACTS),
             breakers: Breakers::default(),
             memory: Cache::bounded(REMEMBERED_MAX, keeps::MEMORY),
             panicked: Cache::bounded(REMEMBERED_MAX, keeps::MEMORY),

@@ -17,25 +17,36 @@ use std::time::Duration;
 /// Half: twice the signing, some 0.1 ms each.
 const TOKEN_RENEWED_AFTER: Duration = Duration::from_secs(10 * 60);
 
+/// What came of dialing a cluster; `Ok(None)` when EKS knows no such cluster.
+pub(crate) type Dialed = Result<Option<kube::Client>, String>;
+
 impl App {
     /// A client for the cluster; `Ok(None)` when EKS knows no such cluster; the reason when it can't be reached.
     pub(crate) async fn client(
         &self,
         name: &ClusterName,
         until: Timestamp,
-    ) -> Result<Option<kube::Client>, String> {
+    ) -> Dialed {
         if let Gate::Open(at) = self.kept.breakers.ask(name, self.clock.now()) {
             return Err(format!("it did not answer lately; tried again at {at}"));
         }
         if let Some(client) = self.kept.clients.get(name, self.clock.now()) {
             return Ok(Some(client));
         }
+        // Once for all who ask at the same time, however it ends.
+        let dialed = self.kept.dialing.get(name, async || self.dialed(name, until).await).await;
+        self.kept.dialing.forget(name);
+        if let Ok(Some(client)) = &dialed {
+            self.kept.clients.put(name.clone(), client.clone(), self.clock.now());
+        }
+        dialed
+    }
+
+    async fn dialed(&self, name: &ClusterName, until: Timestamp) -> Dialed {
         let call = || eks::cluster(&self.aws.eks, name);
         let access = retry::read(until, &self.clock, None, call).await;
         let Some(access) = access.map_err(|error| error.why())? else { return Ok(None) };
-        let client = (self.dial)(&access).map_err(|error| error.why())?;
-        self.kept.clients.put(name.clone(), client.clone(), self.clock.now());
-        Ok(Some(client))
+        (self.dial)(&access).map(Some).map_err(|error| error.why())
     }
 
     /// Tells the breaker what a call says about the way to its cluster. A TLS failure may mean a new CA: the cluster is

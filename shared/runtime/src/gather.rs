@@ -15,8 +15,8 @@ use crate::app::App;
 use crate::caught::{caught, caught_in};
 use crate::message::Arrived;
 use crate::once::Once;
-use decision::id::{AsgName, InstanceId, TargetGroupArn};
-use decision::looks;
+use decision::id::{AsgName, ClusterName, InstanceId, TargetGroupArn};
+use decision::looks::{self, ClusterLook};
 use decision::snapshot::aws::AwsView;
 use decision::snapshot::cluster::ClusterView;
 use decision::snapshot::{Read, Seen, Snapshot, Unread};
@@ -32,7 +32,13 @@ pub(crate) struct Round<'a> {
     pub(crate) now: Timestamp,
     /// No read is begun after this.
     pub(crate) until: Timestamp,
+    /// No node is waited for after this.
+    pub(crate) node_until: Timestamp,
 }
+
+/// How long a node is waited for in a batch that speaks of several clusters. Twice: one that never answers holds up the
+/// cordons of all others for two seconds. Half: an API server under load counts as silent.
+const NODE_MAX: Duration = Duration::from_secs(1);
 
 impl Round<'_> {
     /// Whether an instance is worth a closer look. Asked for the whole batch, so a panic counts as no: it is met again
@@ -59,7 +65,7 @@ pub struct Looked {
 
 /// Looks at every instance that the batch speaks of.
 pub async fn gather(app: &App, batch: &[Arrived], now: Timestamp, until: Timestamp) -> Vec<Looked> {
-    let round = Round { app, now, until };
+    let mut round = Round { app, now, until, node_until: until };
     let mut by_instance: BTreeMap<InstanceId, Vec<&Arrived>> = BTreeMap::new();
     for arrived in batch {
         by_instance.entry(arrived.instance().clone()).or_default().push(arrived);
@@ -79,12 +85,26 @@ pub async fn gather(app: &App, batch: &[Arrived], now: Timestamp, until: Timesta
     aws::memberships(round, &mut snapshots).await;
     aws::instances(round, &mut snapshots).await;
     aws::schedules(round, &mut snapshots).await;
+    if clusters(round, &snapshots).len() > 1 {
+        round.node_until = until.min(app.clock.now() + NODE_MAX);
+    }
     let shared = Shared::default();
     let looks = snapshots.into_iter().map(async |mut snapshot| {
         let looked = caught_in(look_closer(round, &mut snapshot, &shared)).await;
         Looked { snapshot, panic: looked.err() }
     });
     join_all(looks).await
+}
+
+/// The clusters that will be asked. A panic here is met again in the instance's own look.
+fn clusters(round: Round<'_>, snapshots: &[Snapshot]) -> BTreeSet<ClusterName> {
+    let asked = snapshots.iter().filter_map(|snapshot| {
+        match caught(|| looks::cluster(snapshot, &round.app.policy)) {
+            Ok(ClusterLook::Ask(name)) => Some(name),
+            Ok(ClusterLook::No | ClusterLook::Unnamed) | Err(_) => None,
+        }
+    });
+    asked.collect()
 }
 
 type Groups = BTreeMap<AsgName, Read<Option<decision::snapshot::aws::Asg>>>;
@@ -94,6 +114,7 @@ type Hooks = BTreeMap<AsgName, Read<Vec<decision::snapshot::aws::Hook>>>;
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     health: Once<TargetGroupArn, aws::Health>,
+    facts: Once<(aws::Delays, Vec<TargetGroupArn>), Read<aws::Facts>>,
     cluster: cluster::Shared,
 }
 
@@ -150,7 +171,8 @@ const AHEAD_MAX: Duration = Duration::from_millis(400);
 /// again in its own time.
 pub async fn ahead(app: &App, looked: &[Looked]) {
     let now = app.clock.now();
-    let round = Round { app, now, until: now + AHEAD_MAX };
+    let until = now + AHEAD_MAX;
+    let round = Round { app, now, until, node_until: until };
     let shared = Shared::default();
     for looked in looked.iter().filter(|looked| looked.panic.is_none()) {
         // A panic here is met again, and told, in the next turn's own look.
@@ -162,7 +184,7 @@ async fn look_ahead(round: Round<'_>, snapshot: &Snapshot, shared: &Shared) {
     let policy = &round.app.policy;
     let groups = looks::target_groups_ahead(snapshot, policy);
     if !groups.is_empty() {
-        drop(aws::target_groups(round, &groups, &snapshot.instance, shared).await);
+        drop(aws::target_groups(round, &groups, snapshot, shared).await);
     }
     if looks::begins(snapshot, policy) {
         cluster::services_ahead(round, snapshot).await;
@@ -176,7 +198,6 @@ async fn look_closer(round: Round<'_>, snapshot: &mut Snapshot, shared: &Shared)
     }
     cluster::node(round, snapshot).await;
     let groups = looks::target_groups(snapshot, &round.app.policy);
-    snapshot.aws.target_groups =
-        aws::target_groups(round, &groups, &snapshot.instance, shared).await;
+    snapshot.aws.target_groups = aws::target_groups(round, &groups, snapshot, shared).await;
     cluster::rest(round, snapshot, shared).await;
 }

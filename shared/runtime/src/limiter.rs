@@ -55,6 +55,13 @@ const SLOWED_TO: f64 = 0.5;
 /// slice and the next; halved, ELBv2's bucket has not refilled by half (10 of 20 tokens at 4 a second).
 const SLOWED_FOR: Duration = Duration::from_secs(5);
 
+/// How long a storm is reckoned with after its last sign: longer than the two minutes that a Spot notice gives. Doubled,
+/// a lone departure after a storm takes some seconds longer; halved, a storm's last withdrawals meet as in a storm.
+const CROWDED_FOR: Duration = Duration::from_secs(180);
+
+/// How many functions of ours share ELBv2's budgets with as many environments each.
+const FUNCTIONS: f64 = 2.0;
+
 /// What AWS grants an account in one region.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Budget {
@@ -78,6 +85,8 @@ pub struct NoTime {
 #[derive(Debug)]
 pub struct Bucket {
     burst: f64,
+    /// The burst while many environments are known to be busy.
+    crowded_burst: f64,
     per_second: f64,
     state: Mutex<State>,
 }
@@ -90,14 +99,29 @@ struct State {
     at: Instant,
     /// Until when it refills slowly.
     slow_until: Instant,
+    /// Until when many environments are known to be busy.
+    crowded_until: Instant,
 }
 
 impl Bucket {
     /// A full bucket. Needs a tokio runtime only in tests that pause its clock.
     pub fn new(burst: f64, per_second: f64) -> Self {
+        Self::with_crowd(burst, burst, per_second)
+    }
+
+    /// A full bucket whose burst is smaller while many environments are busy.
+    pub fn with_crowd(burst: f64, crowded_burst: f64, per_second: f64) -> Self {
         let now = Instant::now();
-        let state = Mutex::new(State { tokens: burst, at: now, slow_until: now });
-        Self { burst, per_second, state }
+        let state = State { tokens: burst, at: now, slow_until: now, crowded_until: now };
+        Self { burst, crowded_burst, per_second, state: Mutex::new(state) }
+    }
+
+    /// Many environments are busy: for a while this one has no more than its part.
+    pub fn crowd(&self) {
+        let now = Instant::now();
+        let mut state = self.refilled(now);
+        state.crowded_until = now + CROWDED_FOR;
+        state.tokens = state.tokens.min(self.crowded_burst);
     }
 
     /// Takes `n` tokens, and waits for them if need be. When they would come at the deadline or later it
@@ -146,7 +170,8 @@ impl Bucket {
         let slow = state.slow_until.min(now).saturating_duration_since(state.at);
         let fast = now.saturating_duration_since(state.at.max(state.slow_until));
         let come = slow.as_secs_f64() * SLOWED_TO + fast.as_secs_f64();
-        state.tokens = (state.tokens + come * self.per_second).min(self.burst);
+        let burst = if now < state.crowded_until { self.crowded_burst } else { self.burst };
+        state.tokens = (state.tokens + come * self.per_second).min(burst);
         state.at = now;
         state
     }
@@ -170,11 +195,11 @@ impl Bucket {
 /// The buckets of one environment.
 #[derive(Debug)]
 pub struct Limits {
-    /// RegisterTargets, DeregisterTargets.
+    /// RegisterTargets, DeregisterTargets. Its burst is divided only in a storm: a lone departure may leave ten groups at
+    /// once, and mostly one environment has one.
     pub elbv2_writes: Bucket,
-    /// DescribeTargetHealth, DescribeTargetGroups and their attributes. Its burst is not divided: the first look at a
-    /// departure takes two reads for each target group, and mostly one environment looks. Where many do, each learns
-    /// so by its first throttle, which empties its bucket, and goes on at its part of the rate.
+    /// DescribeTargetHealth, DescribeTargetGroups and their attributes; likewise: the first look at a departure takes two
+    /// reads for each target group.
     pub elbv2_reads: Bucket,
     /// DescribeInstances.
     pub ec2_reads: Bucket,
@@ -189,15 +214,28 @@ impl Limits {
             let part = share(budget, concurrency);
             Bucket::new(part.burst, part.per_second)
         };
+        let shared = |budget: Budget| {
+            let halved = Budget {
+                burst: budget.burst / FUNCTIONS,
+                per_second: budget.per_second / FUNCTIONS,
+            };
+            let part = share(halved, concurrency);
+            Bucket::with_crowd(budget.burst * OUR_SHARE, part.burst, part.per_second)
+        };
         Self {
-            elbv2_writes: bucket(ELBV2_WRITES),
-            elbv2_reads: {
-                let per_second = share(ELBV2_READS, concurrency).per_second;
-                Bucket::new(ELBV2_READS.burst * OUR_SHARE, per_second)
-            },
+            elbv2_writes: shared(ELBV2_WRITES),
+            elbv2_reads: shared(ELBV2_READS),
             ec2_reads: bucket(EC2_READS),
             autoscaling: bucket(AUTOSCALING),
         }
+    }
+}
+
+impl Limits {
+    /// A storm: other environments are as busy as this one.
+    pub fn crowd(&self) {
+        self.elbv2_writes.crowd();
+        self.elbv2_reads.crowd();
     }
 }
 
@@ -340,7 +378,7 @@ mod tests {
     async fn the_buckets_are_the_shares() {
         let limits = Limits::for_share(2);
         let bursts = [
-            (&limits.elbv2_writes, 7.5),
+            (&limits.elbv2_writes, 15.0),
             (&limits.elbv2_reads, 30.0),
             (&limits.ec2_reads, 37.5),
             (&limits.autoscaling, 56.25),
@@ -350,6 +388,21 @@ mod tests {
         }
         let reads = Limits::for_share(20).elbv2_reads;
         assert!((reads.burst - 30.0).abs() < 1e-9, "a first look: {reads:?}");
-        assert!((reads.per_second - 0.375).abs() < 1e-9, "{reads:?}");
+        assert!((reads.crowded_burst - 1.0).abs() < 1e-9, "in a storm: {reads:?}");
+        assert!((reads.per_second - 0.2).abs() < 1e-9, "both functions have a part: {reads:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_a_storm_there_is_no_more_than_the_part_until_it_is_over() {
+        let clock = Clock::starting(Timestamp::EPOCH);
+        let bucket = Bucket::with_crowd(15.0, 1.0, 1.0);
+        bucket.crowd();
+        assert_eq!(timed(&bucket, &clock).await, 0);
+        assert_eq!(timed(&bucket, &clock).await, 1_000);
+        tokio::time::sleep(ms(60_000)).await;
+        assert_eq!(timed(&bucket, &clock).await, 0);
+        assert_eq!(timed(&bucket, &clock).await, 1_000, "a minute brought no more than its part");
+        tokio::time::sleep(CROWDED_FOR).await;
+        bucket.take(15, clock.now() + ms(1), &clock).await.unwrap();
     }
 }

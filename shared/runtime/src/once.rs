@@ -23,6 +23,11 @@ impl<K: Ord + Clone, V: Clone> Once<K, V> {
         };
         cell.get_or_init(|| read()).await.clone()
     }
+
+    /// Lets the next who asks read anew; who waits still gets what is being read.
+    pub(crate) fn forget(&self, key: &K) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key);
+    }
 }
 
 #[cfg(test)]

@@ -249,6 +249,9 @@ impl<'a> Slice<'a> {
 
     async fn turns(&mut self, until: Timestamp) {
         let storm = self.is_storm();
+        if storm {
+            self.app.limits.crowd();
+        }
         while !self.open.is_empty() && self.ledger.turns() < TURNS_MAX {
             if self.app.clock.now() + TURN_MIN > until {
                 return;
@@ -384,8 +387,11 @@ impl<'a> Slice<'a> {
     /// For how long this invocation may stand still. In a storm others need its place: it goes on only with what is due.
     fn stay_for(&self, clusters: &BTreeMap<InstanceId, ClusterName>) -> Duration {
         let peers = |cluster| self.app.kept.peers.last(cluster).map_or(0, |peers| peers.len());
-        let crowded = clusters.values().any(|cluster| peers(cluster) >= CROWD_MIN);
-        if crowded { Duration::ZERO } else { STAY_FOR }
+        if clusters.values().any(|cluster| peers(cluster) >= CROWD_MIN) {
+            self.app.limits.crowd();
+            return Duration::ZERO;
+        }
+        STAY_FOR
     }
 
     /// What the last decisions want watched: the pods of nodes, and budgets by cluster and namespace.

@@ -35,13 +35,22 @@ impl Drainer {
         self.sandbox.sleep_until(self.sandbox.now() + ms).await;
     }
 
-    async fn kubernetes(&self, method: &str, path: &str, query: &[(&str, &str)], body: &Value) -> (u16, Vec<u8>) {
+    async fn kubernetes(
+        &self,
+        method: &str,
+        path: &str,
+        query: &[(&str, &str)],
+        body: &Value,
+    ) -> (u16, Vec<u8>) {
         self.wait(5).await;
         let patch = if method == "PATCH" { "application/merge-patch+json" } else { "" };
         let request = kubernetes::Request {
             method: method.to_owned(),
             path: path.to_owned(),
-            query: query.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+            query: query
+                .iter()
+                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                .collect(),
             content_type: patch.to_owned(),
             body: if body.is_null() { Vec::new() } else { body.to_string().into_bytes() },
         };
@@ -90,7 +99,13 @@ impl Drainer {
             return Ok(Value::Null);
         }
         self.learn(&work).await;
-        self.kubernetes("GET", "/api/v1/nodes", &[("fieldSelector", "spec.unschedulable=true")], &Value::Null).await;
+        self.kubernetes(
+            "GET",
+            "/api/v1/nodes",
+            &[("fieldSelector", "spec.unschedulable=true")],
+            &Value::Null,
+        )
+        .await;
         self.kubernetes("GET", "/apis/policy/v1/poddisruptionbudgets", &[], &Value::Null).await;
         for name in ["web", "api", "shop"] {
             let selector = format!("kubernetes.io/service-name={name}");
@@ -102,12 +117,22 @@ impl Drainer {
         self.withdraw(&work).await;
         for ((_, record), done) in work.iter().zip(done) {
             if !done {
-                let seconds = if record["attributes"]["ApproximateReceiveCount"] == "1" { 1 } else { 3 };
+                let seconds =
+                    if record["attributes"]["ApproximateReceiveCount"] == "1" { 1 } else { 3 };
                 let handle = record["receiptHandle"].as_str().unwrap_or_default();
-                let queue = record["eventSourceARN"].as_str().and_then(|arn| arn.rsplit(':').next());
+                let queue =
+                    record["eventSourceARN"].as_str().and_then(|arn| arn.rsplit(':').next());
                 let world = &mut self.sandbox.world();
-                let changed = aws::sqs::Sqs::change_visibility(world, queue.unwrap_or_default(), handle, seconds);
-                drop(changed);
+                if aws::sqs::Sqs::change_visibility(
+                    world,
+                    queue.unwrap_or_default(),
+                    handle,
+                    seconds,
+                )
+                .is_err()
+                {
+                    return Err("the message is not ours any more".to_owned());
+                }
                 failed.push(json!({"itemIdentifier": record["messageId"]}));
             }
         }
@@ -124,7 +149,12 @@ impl Drainer {
             return;
         }
         let mut form = vec![("Filter.1.Name".to_owned(), "instance-id".to_owned())];
-        form.extend(unknown.iter().enumerate().map(|(n, id)| (format!("Filter.1.Value.{}", n + 1), (*id).clone())));
+        form.extend(
+            unknown
+                .iter()
+                .enumerate()
+                .map(|(n, id)| (format!("Filter.1.Value.{}", n + 1), (*id).clone())),
+        );
         self.aws("ec2", "DescribeInstances", &form).await;
         let world = self.sandbox.world();
         let mut memory = self.memory.borrow_mut();
@@ -155,7 +185,8 @@ impl Drainer {
             return false;
         }
         let here = format!("spec.nodeName={node}");
-        let (_, body) = self.kubernetes("GET", "/api/v1/pods", &[("fieldSelector", &here)], &Value::Null).await;
+        let (_, body) =
+            self.kubernetes("GET", "/api/v1/pods", &[("fieldSelector", &here)], &Value::Null).await;
         let pods: Value = serde_json::from_slice(&body).unwrap_or_default();
         let mut left = 0;
         for pod in pods["items"].as_array().into_iter().flatten() {
@@ -168,10 +199,13 @@ impl Drainer {
                 let path = format!("/api/v1/namespaces/default/pods/{name}/eviction");
                 let body = json!({"apiVersion": "policy/v1", "kind": "Eviction",
                     "metadata": {"name": name, "namespace": "default"}});
-                self.kubernetes("POST", &path, &[], &body).await;
+                // What a budget refuses is asked for again later, with all others behind it.
+                if self.kubernetes("POST", &path, &[], &body).await.0 == 429 {
+                    break;
+                }
             }
         }
-        left == 0
+        left == 0 || pods["items"].is_null()
     }
 
     /// Looks at the target groups now and then, and deregisters what is on its way out.
@@ -187,7 +221,10 @@ impl Drainer {
             self.aws("elasticloadbalancing", "DescribeTargetHealth", &form).await;
             for (index, (instance, _)) in work.iter().enumerate() {
                 form.push((format!("Targets.member.{}.Id", index + 1), instance.clone()));
-                form.push((format!("Targets.member.{}.Port", index + 1), (30_080 + number).to_string()));
+                form.push((
+                    format!("Targets.member.{}.Port", index + 1),
+                    (30_080 + number).to_string(),
+                ));
             }
             self.aws("elasticloadbalancing", "DeregisterTargets", &form).await;
         }
@@ -229,8 +266,17 @@ fn tell(world: &World, (built, ran): (f64, f64)) {
     println!("drained {:?}", measures.spread(|it| it.drained_at));
     println!("fewest {:?}", measures.fewest.values().collect::<Vec<_>>());
     println!("throttled {:?}", world.aws.budgets.throttled_actions);
-    println!("dropped {} of {:?}", world.traffic.dropped(), world.traffic.reports().iter().map(|it| it.total).collect::<Vec<_>>());
-    println!("writes {}, instances {}, violations {:?}", world.kubernetes.resource_version(), world.aws.ec2.instances.len(), world.violations.first());
+    println!(
+        "dropped {} of {:?}",
+        world.traffic.dropped(),
+        world.traffic.reports().iter().map(|it| it.total).collect::<Vec<_>>()
+    );
+    println!(
+        "writes {}, instances {}, violations {:?}",
+        world.kubernetes.resource_version(),
+        world.aws.ec2.instances.len(),
+        world.violations.first()
+    );
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one thing that is measured is real time")]

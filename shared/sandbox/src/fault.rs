@@ -224,15 +224,15 @@ mod tests {
     use super::{Chance, Fault, Faults, Scope, Script, Window, Wire};
     use crate::world::Sandbox;
 
-    fn decide(sandbox: &Sandbox, wire: Wire, operation: &str) -> Option<Fault> {
-        Faults::decide(&mut sandbox.world(), &wire, operation)
+    fn decide(sandbox: &Sandbox, wire: &Wire, operation: &str) -> Option<Fault> {
+        Faults::decide(&mut sandbox.world(), wire, operation)
     }
 
     #[tokio::test(start_paused = true)]
     async fn nothing_goes_wrong_by_default_and_no_chance_is_drawn() {
         let sandbox = Sandbox::new(1, 0);
         let before = sandbox.world().rng.clone();
-        assert_eq!(decide(&sandbox, Wire::Aws, "ec2:DescribeInstances"), None);
+        assert_eq!(decide(&sandbox, &Wire::Aws, "ec2:DescribeInstances"), None);
         assert_eq!(sandbox.world().rng, before);
     }
 
@@ -244,7 +244,7 @@ mod tests {
         let calls =
             ["POST pods/eviction", "PATCH nodes", "POST pods/eviction", "POST pods/eviction"];
         let struck: Vec<_> =
-            calls.iter().map(|call| decide(&sandbox, Wire::Kubernetes("".into()), call)).collect();
+            calls.iter().map(|call| decide(&sandbox, &Wire::Kubernetes("".into()), call)).collect();
         assert_eq!(struck, [None, None, Some(Fault::ResetAfter), None]);
     }
 
@@ -264,7 +264,7 @@ mod tests {
         ];
         for (at, wire, operation, expected) in rows {
             sandbox.sleep_until(at).await;
-            assert_eq!(decide(&sandbox, wire, operation), expected, "{operation} at {at}");
+            assert_eq!(decide(&sandbox, &wire, operation), expected, "{operation} at {at}");
         }
     }
 
@@ -276,7 +276,7 @@ mod tests {
             vec![chance(Fault::Throttled, 100), chance(Fault::Slow, 200)];
         let (mut throttled, mut slow) = (0, 0);
         for _ in 0..10_000 {
-            match decide(&sandbox, Wire::Kubernetes("".into()), "GET pods") {
+            match decide(&sandbox, &Wire::Kubernetes("".into()), "GET pods") {
                 Some(Fault::Throttled) => throttled += 1,
                 Some(Fault::Slow) => slow += 1,
                 other => assert_eq!(other, None),
@@ -285,6 +285,6 @@ mod tests {
         assert!((900..1100).contains(&throttled), "{throttled}");
         assert!((1850..2150).contains(&slow), "{slow}");
         assert_eq!(sandbox.world().faults.struck.len(), throttled + slow);
-        assert_eq!(decide(&sandbox, Wire::Aws, "ec2:DescribeInstances"), None);
+        assert_eq!(decide(&sandbox, &Wire::Aws, "ec2:DescribeInstances"), None);
     }
 }

@@ -143,6 +143,7 @@ pub struct Kubernetes {
     services_by_label: index::Index,
     budgets_by_label: index::Index,
     room: room::Room,
+    lists: read::Lists,
     pending: room::Pending,
     queued: BTreeSet<Task>,
     other: Option<OtherParty>,
@@ -202,14 +203,14 @@ impl Kubernetes {
 
     /// How many pods of a node could be evicted and have not ended: not a DaemonSet's, not the kubelet's own.
     pub(crate) fn evictable_on(&self, node: &str) -> usize {
-        let counts = |pod: &&Object| {
-            let run = self.pods.get(&pod.meta.uid);
-            let bound = run.is_some_and(|run| {
-                matches!(run.work.kind, WorkloadKind::DaemonSet | WorkloadKind::Static)
-            });
-            !bound && !pod::is_terminal(pod)
+        let Some(usage) = self.room.usage(node) else { return 0 };
+        let bound = |id: &Arc<str>| {
+            let kind = self.workloads.get(id).map(|state| state.work.kind);
+            matches!(kind, Some(WorkloadKind::DaemonSet | WorkloadKind::Static))
         };
-        self.pods_on(node).filter(counts).count()
+        let bound: usize =
+            usage.same.iter().filter(|(id, _)| bound(id)).map(|(_, count)| count).sum();
+        usage.all - bound
     }
 
     /// A pod by namespace and name.

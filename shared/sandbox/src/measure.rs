@@ -62,7 +62,8 @@ impl Measures {
         let since = |it: &Departure| Some(moment(it)? - it.warned_at);
         let mut all: Vec<Millis> = self.departures.values().filter_map(since).collect();
         all.sort_unstable();
-        let of_hundred = |part: usize| all.get((all.len() * part).div_ceil(100).max(1) - 1).copied();
+        let of_hundred =
+            |part: usize| all.get((all.len() * part).div_ceil(100).max(1) - 1).copied();
         Some(Spread {
             count: all.len(),
             p50: of_hundred(50)?,
@@ -116,11 +117,13 @@ pub(crate) fn hear_pod(world: &mut World, change: &Change) {
     if world.measures.departures.is_empty() {
         return;
     }
-    let ended = |pod: &Object| pod.status["phase"] == "Succeeded" || pod.status["phase"] == "Failed";
-    if change.after.as_ref().is_some_and(|pod| !ended(pod)) {
+    let ended =
+        |pod: &Object| pod.status["phase"] == "Succeeded" || pod.status["phase"] == "Failed";
+    let was = change.before.as_ref().is_some_and(|pod| ended(pod));
+    if was || change.after.as_ref().is_some_and(|pod| !ended(pod)) {
         return;
     }
-    let node = change.object().and_then(|pod| pod.spec["nodeName"].as_str().map(str::to_owned));
+    let node = change.object().and_then(|pod| pod.node().cloned());
     if let Some(node) = node {
         look_for_pods(world, &node);
     }

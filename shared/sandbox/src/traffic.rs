@@ -20,13 +20,13 @@ mod tests;
 pub use flow::Cause;
 pub use meter::{Loss, Report};
 
-use crate::aws::elbv2::Elb;
+use crate::aws::elbv2::{Elb, News};
 use crate::kubernetes::Endpoint;
 use crate::kubernetes::object::{self, Key};
 use crate::world::{Millis, World};
 use flow::{Hop, Onward, Place};
 use meter::{Meter, Target};
-use proxy::{Proxies, View};
+use proxy::{Before, Proxies, View};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -178,7 +178,7 @@ impl Traffic {
     /// A node registered.
     pub(crate) fn node_registered(&mut self, instance: &str) {
         if !self.roads.is_empty() {
-            self.proxies.registered(instance);
+            self.proxies.comes(instance, Before::Start);
         }
     }
 
@@ -268,7 +268,9 @@ impl Traffic {
                 let name = instance.private_dns.clone();
                 world.traffic.instances.insert(name, id.clone());
             }
-            if !world.aws.ec2.is_up(id) {
+            if world.aws.ec2.is_up(id) {
+                world.traffic.proxies.comes(id, Before::Join);
+            } else {
                 world.traffic.proxies.lose(id);
             }
         }
@@ -276,9 +278,12 @@ impl Traffic {
         let changed = touched.services.iter().filter_map(followed).collect();
         proxy::follow_up(world, &changed);
         let mut roads = std::mem::take(&mut world.traffic.roads);
+        if !roads.iter().any(|road| road.minds(&touched, &targets)) {
+            world.traffic.roads = roads;
+            return;
+        }
         for (number, road) in roads.iter_mut().enumerate() {
-            let new = touched.roads.contains(&number);
-            road.look(world, &touched, (&targets, new));
+            road.look(world, &touched, (number, &targets));
         }
         world.traffic.roads = roads;
     }
@@ -305,14 +310,22 @@ impl Traffic {
 }
 
 impl Road {
+    /// Whether any of this may have to do with it: most pods of a cluster are behind no route.
+    fn minds(&self, touched: &Touched, targets: &News) -> bool {
+        let pods = match self.route.entry {
+            Entry::HostPort => !touched.pods.is_empty() || !touched.services.is_empty(),
+            Entry::Cluster | Entry::Local => touched.pods.iter().any(|uid| self.meter.knows(uid)),
+        };
+        pods || !targets.is_empty()
+            || !touched.instances.is_empty()
+            || !touched.lanes.is_empty()
+            || !touched.roads.is_empty()
+    }
+
     /// Brings the count up to date with what was touched, if that has to do with this route.
-    fn look(
-        &mut self,
-        world: &mut World,
-        touched: &Touched,
-        (targets, new): (&BTreeSet<(String, (String, u16))>, bool),
-    ) {
+    fn look(&mut self, world: &mut World, touched: &Touched, (number, targets): (usize, &News)) {
         let now = world.now;
+        let new = touched.roads.contains(&number);
         let arn = &self.route.group;
         let first = (arn.clone(), (String::new(), 0));
         let ours = targets.range(first..).take_while(|(group, _)| group == arn);
@@ -320,7 +333,10 @@ impl Road {
         if new {
             keys.extend(world.aws.elb.routes(arn, now));
         }
-        let (lanes, instances) = self.concerned(world, touched, new);
+        let (mut lanes, instances) = self.concerned(world, touched);
+        if new && self.route.entry == Entry::Cluster {
+            lanes.extend(world.traffic.proxies.lanes());
+        }
         let pods: Vec<_> = touched.pods.iter().filter(|uid| self.meter.knows(uid)).collect();
         if keys.is_empty() && lanes.is_empty() && instances.is_empty() && pods.is_empty() {
             return;
@@ -359,7 +375,6 @@ impl Road {
         &self,
         world: &World,
         touched: &Touched,
-        new: bool,
     ) -> (BTreeSet<Arc<str>>, BTreeSet<Arc<str>>) {
         let mut lanes = BTreeSet::new();
         let known = touched.instances.iter().filter(|id| self.meter.knows_instance(id));
@@ -377,9 +392,6 @@ impl Road {
         if asked {
             instances.extend(self.meter.targets.keys().map(|(instance, _)| instance.clone()));
         }
-        if new && self.route.entry == Entry::Cluster {
-            lanes.extend(world.traffic.proxies.lanes());
-        }
         (lanes, instances)
     }
 
@@ -388,9 +400,7 @@ impl Road {
         let view = world.traffic.proxies.view_in(lane, self.service);
         let onward = match view {
             None => Onward::Dropped(Cause::NotForwarding),
-            Some(view) if view.pool.pods.is_empty() => {
-                Onward::Dropped(self.route.entry.nobody())
-            }
+            Some(view) if view.pool.pods.is_empty() => Onward::Dropped(self.route.entry.nobody()),
             Some(view) => Onward::Pool(view.pool.clone()),
         };
         let endpoints = view.map_or(&[][..], |view| &*view.endpoints);
@@ -442,8 +452,7 @@ impl Road {
     /// A load balancer that knows of no healthy target sends to all that are registered.
     fn fail_open(&mut self, world: &mut World) {
         let (arn, now) = (self.route.group.clone(), world.now);
-        let routes: BTreeSet<(String, u16)> =
-            world.aws.elb.routes(&arn, now).into_iter().collect();
+        let routes: BTreeSet<(String, u16)> = world.aws.elb.routes(&arn, now).into_iter().collect();
         let mut keys = self.meter.present_keys();
         keys.extend(routes.iter().cloned());
         self.open = false;
@@ -463,7 +472,7 @@ impl Road {
     fn hop(&self, world: &World, uid: &str) -> Hop {
         let now = hop(world, uid);
         let known = || self.meter.host_of(uid).cloned();
-        if now.host.is_some() { now } else { on_host(world, now, known()) }
+        if now.host.is_some() { now } else { on_host(world, &now, known()) }
     }
 }
 
@@ -473,7 +482,7 @@ fn hop(world: &World, uid: &str) -> Hop {
     let (serves, runs) = (cluster.pod_serving(uid), cluster.pod_running(uid));
     let node = cluster.node_of_pod(uid);
     let host = node.and_then(|node| world.traffic.instances.get(node)).cloned();
-    on_host(world, Hop { serves, runs, host: None, host_up: false }, host)
+    on_host(world, &Hop { serves, runs, ..Hop::default() }, host)
 }
 
 /// The same, of which an old view of these endpoints tells.
@@ -484,10 +493,10 @@ fn first_hop(world: &World, uid: &str, endpoints: &[Endpoint]) -> Hop {
     }
     let endpoint = endpoints.iter().find(|endpoint| endpoint.pod_uid == uid);
     let host = endpoint.and_then(|endpoint| world.traffic.instances.get(&endpoint.node)).cloned();
-    on_host(world, now, host)
+    on_host(world, &now, host)
 }
 
-fn on_host(world: &World, hop: Hop, host: Option<Arc<str>>) -> Hop {
+fn on_host(world: &World, hop: &Hop, host: Option<Arc<str>>) -> Hop {
     let host_up = host.as_ref().is_some_and(|id| world.aws.ec2.is_up(id));
-    Hop { host, host_up, ..hop }
+    Hop { serves: hop.serves, runs: hop.runs, host, host_up }
 }

@@ -91,9 +91,12 @@ pub struct World {
     copies: VecDeque<(Millis, Account)>,
     /// The cluster that has taken the place of the first one for a moment.
     away: Option<Arc<str>>,
-    queue: BTreeMap<(Millis, u64), (Event, Option<Arc<str>>)>,
+    queue: BTreeMap<(Millis, u64), Planned>,
     sequence: u64,
 }
+
+/// An event, and the cluster that it is for unless it is the first one.
+type Planned = (Event, Option<Arc<str>>);
 
 /// How long calls and processes take, in milliseconds.
 #[derive(Clone, Debug)]

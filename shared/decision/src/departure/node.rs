@@ -15,11 +15,12 @@ use crate::limits::{
 };
 use crate::policy::{Mode, Reaction};
 use crate::report::{Report, Stage};
-use crate::snapshot::cluster::{NodeView, Peer};
+use crate::snapshot::cluster::{NodeView, Peers};
 use crate::step::{NodePatch, Note, NoteSubject, PatchPurpose, Removal, Step};
 use crate::time::Timestamp;
-use crate::verdict::{Forced, Judged, Stays, Verdict};
+use crate::verdict::{Forced, Held, Judged, Stays, Verdict};
 use crate::withdraw::{Order, Records};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Decides for a node that was found and verified.
@@ -150,7 +151,7 @@ fn cordoned(case: &Case<'_>, view: &NodeView, record: &Departure, mut report: Re
     let order = Order {
         begun: record.since,
         hard: record.hard().or(case.hard),
-        records: records.as_ref().map_or(Records::Unread(record), Records::Known),
+        records: records.as_deref().map_or(Records::Unread(record), Records::Known),
         reserves: reserves(case, view, record),
         ..super::order(case)
     };
@@ -172,13 +173,17 @@ fn cordoned(case: &Case<'_>, view: &NodeView, record: &Departure, mut report: Re
 }
 
 /// The records of all departing nodes; ours as it was just read, since the list may be a moment older.
-pub(crate) fn records(peers: &[Peer], own: &Departure) -> BTreeMap<InstanceId, Departure> {
-    let mut records: BTreeMap<_, _> = peers
-        .iter()
-        .filter_map(|peer| Some((peer.instance.clone(), Departure::parse(&peer.annotation)?)))
-        .collect();
+pub(crate) fn records<'a>(
+    peers: &'a Peers,
+    own: &Departure,
+) -> Cow<'a, BTreeMap<InstanceId, Departure>> {
+    let listed = peers.records();
+    if listed.get(&own.instance) == Some(own) {
+        return Cow::Borrowed(listed);
+    }
+    let mut records = listed.clone();
     records.insert(own.instance.clone(), own.clone());
-    records
+    Cow::Owned(records)
 }
 
 fn pods(
@@ -199,7 +204,7 @@ fn pods(
             return last_or(case, steps, report, case.look());
         }
     };
-    let order: NodeOrder = view.peers.as_deref().map(node_order).unwrap_or_default();
+    let order: NodeOrder = view.peers.as_ref().map(|peers| node_order(peers)).unwrap_or_default();
     let order = with_own(order, case, view, record);
     let bench = Bench {
         now: case.now(),
@@ -217,7 +222,7 @@ fn pods(
     let judged = judge(pods, &bench);
     steps.extend(removals(&judged));
     report.pods(&judged, case.snapshot, &bench);
-    if judged.iter().any(Judged::is_waited_for) {
+    if judged.iter().any(|judged| is_waited_for(judged, case, &bench)) {
         report.stage = Stage::Draining;
         steps.extend(blocked(case, view, &mut report));
         return last_or(case, steps, report, next_look(&judged, &bench, withdrawal.wake));
@@ -227,6 +232,14 @@ fn pods(
         judged.pod.claims && (stuck || !is_leaving(judged.pod))
     });
     emptied(case, view, steps, withdrawal, (report, others_hold_volumes))
+}
+
+/// Whether the departure waits for this pod. Past its deadline a host that no hook holds ends when it ends: what is told to
+/// go has been told.
+fn is_waited_for(judged: &Judged<'_>, case: &Case<'_>, bench: &Bench<'_>) -> bool {
+    let told = matches!(judged.verdict, Verdict::Hold(_, Held::Terminating));
+    let is_late = !case.is_held() && bench.hard.is_some_and(|hard| case.now() >= hard);
+    judged.is_waited_for() && !(is_late && told)
 }
 
 /// The order with this node in it: the list does not have it while it is only observed. Without a list there is no

@@ -87,8 +87,11 @@ fn contributors(signals: &[Admitted<'_>]) -> Vec<Contributor> {
     let mut parts: Vec<Contributor> = Vec::new();
     for signal in signals {
         let part = signal.contributor();
-        if (signal.hook().is_none() || known(&part)) && !parts.contains(&part) {
-            parts.push(part);
+        match parts.iter_mut().find(|other| other.token == part.token) {
+            // Said twice: the earlier deadline counts.
+            Some(other) => other.hard = other.hard.into_iter().chain(part.hard).min(),
+            None if signal.hook().is_none() || known(&part) => parts.push(part),
+            None => {}
         }
     }
     parts

@@ -6,10 +6,12 @@
 
 use super::record::{Noted, noted};
 use super::{Case, deregister};
-use crate::annotation::Departure;
-use crate::id::TargetGroupArn;
+use crate::annotation::{Departure, Withdrawn};
+use crate::id::{InstanceId, TargetGroupArn};
 use crate::judge::{Path, leads_to, must_go, ports_served};
-use crate::limits::{CLAIM_LASTS, SERVING_GRACE_MAX, TARGETS_AT_ONCE_MAX};
+use crate::limits::{
+    CLAIM_LASTS, LEADER_ACTS, RECORD_FRESH, SERVING_GRACE_MAX, STORM_NODES, TARGETS_AT_ONCE_MAX,
+};
 use crate::policy::Mode;
 use crate::report::Report;
 use crate::snapshot::Unread;
@@ -17,7 +19,7 @@ use crate::snapshot::aws::TargetGroup;
 use crate::snapshot::cluster::NodeView;
 use crate::step::{Step, TargetId};
 use crate::time::Timestamp;
-use crate::withdraw::{May, Order, Records, Standing, Wait, standing};
+use crate::withdraw::{May, Order, Records, Standing, Wait, all_fit, standing};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -106,16 +108,21 @@ impl<'a> Withdrawal<'a> {
         if matches!(noted, Noted::Not | Noted::Failed) {
             self.to_record.push((group, targets.to_vec()));
         }
-        if noted != Noted::Not || case.policy.mode == Mode::Observe {
+        if let Some(at) = follows(group, order, record).filter(|at| *at > case.now()) {
+            self.stay(case.now(), at.min(case.look()));
+        } else if noted != Noted::Not || case.policy.mode == Mode::Observe {
             let mut targets = targets.to_vec();
-            targets.extend(others(group, order, case.now()));
+            if all_fit(group, order, case.policy) {
+                targets.extend(others(group, order, case.now()));
+            }
             self.steps.push(deregister(group, targets));
+            // With an old record the call was made before: no reason to hurry.
+            let is_old = matches!(noted, Noted::Failed | Noted::Unseen);
+            self.stay(case.now(), if is_old { case.look() } else { case.now() });
         } else {
             self.unrecorded = true;
+            self.stay(case.now(), case.now());
         }
-        // With an old record the call was made before: no reason to hurry.
-        let is_old = matches!(noted, Noted::Failed | Noted::Unseen);
-        self.stay(case.now(), if is_old { case.look() } else { case.now() });
     }
 
     fn stay(&mut self, until: Timestamp, wake: Timestamp) {
@@ -141,24 +148,50 @@ impl<'a> Withdrawal<'a> {
 /// What other departing nodes have written down a moment ago and that is still in: one call takes out all of them, since
 /// calls are what AWS rations. An old record may be about an earlier life of its instance, so it is left to its owner.
 fn others(group: &TargetGroup, order: &Order<'_>, now: Timestamp) -> Vec<TargetId> {
-    let Records::Known(records) = order.records else { return Vec::new() };
-    let is_in: BTreeSet<(&str, u16)> = group
-        .targets
-        .iter()
-        .filter(|target| target.state.is_registered())
-        .map(|target| (target.id.as_str(), target.port))
-        .collect();
-    let claims = records
-        .iter()
-        .filter(|(instance, _)| *instance != order.me)
-        .filter_map(|(_, record)| record.withdrawn_from(&group.arn))
-        .filter(|claim| now.since(claim.at) <= CLAIM_LASTS);
-    claims
-        .flat_map(|claim| &claim.targets)
+    let is_in: BTreeSet<(&str, u16)> = registered(group).collect();
+    claims(group, order)
+        .filter(|(_, claim)| now.since(claim.at) <= CLAIM_LASTS)
+        .flat_map(|(own, claim)| claim.targets.iter().filter(|target| target.id == own.as_str()))
         .filter(|target| is_in.contains(&(target.id.as_str(), target.port)))
         .take(TARGETS_AT_ONCE_MAX)
         .cloned()
         .collect()
+}
+
+/// The written withdrawals of the other departing nodes from this group.
+fn claims<'a>(
+    group: &'a TargetGroup,
+    order: &Order<'a>,
+) -> impl Iterator<Item = (&'a InstanceId, &'a Withdrawn)> {
+    let (me, known) = match order.records {
+        Records::Known(records) => (order.me, Some(records)),
+        Records::Unread(_) | Records::NoNode | Records::Unreachable => (order.me, None),
+    };
+    let others = known.into_iter().flatten().filter(move |(instance, _)| *instance != me);
+    others.filter_map(|(instance, record)| Some((instance, record.withdrawn_from(&group.arn)?)))
+}
+
+/// In a storm, until when another node's process is left to make the call: the one that wrote its withdrawal down first, of
+/// those that are still in. Its call takes this node's targets along.
+fn follows(group: &TargetGroup, order: &Order<'_>, record: &Departure) -> Option<Timestamp> {
+    let Records::Known(records) = order.records else { return None };
+    let mine = record.withdrawn_from(&group.arn).filter(|_| records.len() >= STORM_NODES)?;
+    let is_in: BTreeSet<&str> = registered(group).map(|(instance, _)| instance).collect();
+    let before = |(instance, claim): &(&InstanceId, &Withdrawn)| {
+        order.now.since(claim.at) <= CLAIM_LASTS
+            && (claim.at, *instance) < (mine.at, order.me)
+            && is_in.contains(instance.as_str())
+    };
+    // What is no longer fresh counts as failed and is written anew, which must not begin the wait again.
+    claims(group, order)
+        .any(|claim| before(&claim))
+        .then(|| mine.at + LEADER_ACTS.min(RECORD_FRESH))
+}
+
+/// What is in the group: instance and port.
+fn registered(group: &TargetGroup) -> impl Iterator<Item = (&str, u16)> {
+    let targets = group.targets.iter().filter(|target| target.state.is_registered());
+    targets.map(|target| (target.id.as_str(), target.port))
 }
 
 /// By group, the grace that the pods need which serve what arrives here through it, as far as those are known: one that

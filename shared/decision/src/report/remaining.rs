@@ -38,6 +38,13 @@ pub struct Remaining {
     pub closed: Option<PodKey>,
 }
 
+impl Remaining {
+    /// Whether it is given less than the grace that it asks for.
+    pub fn is_cut_short(&self) -> bool {
+        self.forced.is_some_and(|forced| forced.grace < forced.asked)
+    }
+}
+
 /// A pod's deletion before a hard deadline: pods of one owner have one grace, but not all the same part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ending {

@@ -4,8 +4,10 @@ use super::Read;
 use crate::id::{AsgName, HookName, InstanceId, TargetGroupArn};
 use crate::signal::Transition;
 use crate::time::Timestamp;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// AWS's side of one instance.
@@ -181,7 +183,7 @@ pub struct TargetGroup {
     /// `deregistration_delay.timeout_seconds`: how long `draining` lasts, whatever happens.
     pub deregistration_delay: Duration,
     /// All its targets.
-    pub targets: Vec<Target>,
+    pub targets: Targets,
     /// When DescribeTargetHealth was answered.
     pub read_at: Timestamp,
 }
@@ -221,6 +223,65 @@ pub struct Target {
     /// Its health.
     pub state: TargetState,
 }
+
+/// The targets of a group, sorted by what is asked of them: many instances look at the same answer, so it is shared.
+#[derive(Clone, Debug, Default)]
+pub struct Targets(Arc<Sorted>);
+
+#[derive(Debug, Default)]
+struct Sorted {
+    all: Vec<Target>,
+    living: BTreeSet<String>,
+    draining: BTreeSet<String>,
+}
+
+impl Targets {
+    /// The ids that the group counts on: its healthy targets, or all registered ones when none is healthy, since a load
+    /// balancer then sends to all (fail-open).
+    pub fn living(&self) -> &BTreeSet<String> {
+        &self.0.living
+    }
+
+    /// The ids of those that are draining.
+    pub fn draining(&self) -> &BTreeSet<String> {
+        &self.0.draining
+    }
+}
+
+impl FromIterator<Target> for Targets {
+    fn from_iter<I: IntoIterator<Item = Target>>(targets: I) -> Self {
+        let all: Vec<Target> = targets.into_iter().collect();
+        let ids = |holds: fn(TargetState) -> bool| -> BTreeSet<String> {
+            all.iter().filter(|it| holds(it.state)).map(|it| it.id.clone()).collect()
+        };
+        let healthy = ids(TargetState::is_living);
+        let living = if healthy.is_empty() { ids(TargetState::is_registered) } else { healthy };
+        let draining = ids(|state| state == TargetState::Draining);
+        Self(Arc::new(Sorted { all, living, draining }))
+    }
+}
+
+impl From<Vec<Target>> for Targets {
+    fn from(targets: Vec<Target>) -> Self {
+        targets.into_iter().collect()
+    }
+}
+
+impl Deref for Targets {
+    type Target = [Target];
+
+    fn deref(&self) -> &[Target] {
+        &self.0.all
+    }
+}
+
+impl PartialEq for Targets {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.all == other.0.all
+    }
+}
+
+impl Eq for Targets {}
 
 /// `TargetHealth.State`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,9 +1,12 @@
 //! What the cluster says: the node, its pods, the budgets that guard them, and the nodes that leave beside it.
 
 use super::Read;
+use crate::annotation::Departure;
 use crate::id::{BootId, ClusterName, InstanceId, NodeName, PodKey, Uid};
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// How far the turn got with the cluster.
@@ -46,7 +49,7 @@ pub struct NodeView {
     /// The node object.
     pub node: Node,
     /// Nodes that carry our annotation and are unschedulable, this one included.
-    pub peers: Read<Vec<Peer>>,
+    pub peers: Read<Peers>,
     /// Pods bound to the node.
     pub pods: Read<Vec<Pod>>,
     /// All budgets of the cluster.
@@ -111,6 +114,54 @@ pub struct Peer {
     pub node: NodeName,
     /// Our annotation on it, verbatim (`annotation::Departure` reads it).
     pub annotation: String,
+}
+
+/// The departing nodes of a cluster, with their records read once: many instances look at the same list, so it is shared.
+#[derive(Clone, Debug, Default)]
+pub struct Peers(Arc<Listed>);
+
+#[derive(Debug, Default)]
+struct Listed {
+    peers: Vec<Peer>,
+    records: BTreeMap<InstanceId, Departure>,
+}
+
+impl Peers {
+    /// Their records by instance; one that can't be read has none.
+    pub fn records(&self) -> &BTreeMap<InstanceId, Departure> {
+        &self.0.records
+    }
+}
+
+impl FromIterator<Peer> for Peers {
+    fn from_iter<I: IntoIterator<Item = Peer>>(peers: I) -> Self {
+        let peers: Vec<Peer> = peers.into_iter().collect();
+        let records = peers
+            .iter()
+            .filter_map(|peer| Some((peer.instance.clone(), Departure::parse(&peer.annotation)?)))
+            .collect();
+        Self(Arc::new(Listed { peers, records }))
+    }
+}
+
+impl From<Vec<Peer>> for Peers {
+    fn from(peers: Vec<Peer>) -> Self {
+        peers.into_iter().collect()
+    }
+}
+
+impl Deref for Peers {
+    type Target = [Peer];
+
+    fn deref(&self) -> &[Peer] {
+        &self.0.peers
+    }
+}
+
+impl PartialEq for Peers {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.peers == other.0.peers
+    }
 }
 
 /// One pod of the node.

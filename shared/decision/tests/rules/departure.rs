@@ -2,41 +2,39 @@
 
 use crate::story::{read_as_asked, story};
 use crate::world::{
-    GLOBAL, HEARTBEAT, SENT, absent, act, after, answer, arn, budget, cordoned, daemon, deleted,
-    departing, ec2, facts_mut, healthy, id, instance, key, labels, millis, node, node_mut, patch,
-    peer, pod, policy, proven, record, secs, seen, service, signalled_out, steps, taint, target,
-    target_id, token, uid, unreachable, view_mut, web, why, withdrawn, written,
+    GLOBAL, HEARTBEAT, SENT, act, after, answer, arn, budget, cordoned, daemon, deleted, departing,
+    facts_mut, healthy, id, instance, key, labels, millis, node, node_mut, patch, peer, pod,
+    policy, proven, record, secs, seen, service, signalled_out, steps, taint, target, target_id,
+    token, uid, view_mut, web, why, withdrawn, written,
 };
 use decision::annotation::{DEPARTURE, Departure, FORCE, HOLD_UNTIL, TAINT};
 use decision::decide::decide;
 use decision::decision::{Decision, Next};
 use decision::limits::{
     ANSWER_MARGIN, BLOCKED_AFTER, BLOCKED_REPORT_EVERY, FORCE_MARGIN, HEALTH_FRESH, ORDER_SETTLES,
-    REGISTERS_WITHIN, REMOVALS_AT_ONCE_MAX, SETTLING_LOOK, STUCK_AFTER, WITHDRAW_MARGIN,
+    REMOVALS_AT_ONCE_MAX, SETTLING_LOOK, STUCK_AFTER,
 };
 use decision::pace::look;
 use decision::policy::Policy;
 use decision::report::Stage;
 use decision::signal::HookRoute::Normal;
 use decision::signal::Transition::Terminating;
-use decision::snapshot::aws::{
-    Instance, InstanceState, RegistrationOwner, TargetGroup, TargetState,
-};
-use decision::snapshot::cluster::{ClusterView, Pod, TrafficPolicy};
+use decision::snapshot::aws::{RegistrationOwner, TargetGroup, TargetState};
+use decision::snapshot::cluster::{Pod, TrafficPolicy};
 use decision::snapshot::{Attempts, Snapshot, Unread};
 use decision::step::{Deregister, NodePatch, PatchPurpose, Step, TargetChange};
 use decision::time::Timestamp;
 
 const CORDON: &str = "cordon node ip-10-0-3-1.ec2.internal";
 const RECORD: &str = "record node ip-10-0-3-1.ec2.internal";
-const DEREGISTER: &str = "deregister web: i-00000000000000001:30080";
+pub(crate) const DEREGISTER: &str = "deregister web: i-00000000000000001:30080";
 
-fn unread() -> Unread {
+pub(crate) fn unread() -> Unread {
     Unread::because("throttled")
 }
 
 #[track_caller]
-fn check(name: &str, snapshot: &Snapshot, policy: &Policy, expected: (&[&str], &str)) {
+pub(crate) fn check(name: &str, snapshot: &Snapshot, policy: &Policy, expected: (&[&str], &str)) {
     let decision = decide(snapshot, policy);
     assert_eq!(
         (&steps(&decision)[..], answer(&decision, snapshot.now).as_str()),
@@ -49,7 +47,7 @@ fn owned(texts: &[&str]) -> Vec<String> {
     texts.iter().map(|text| (*text).to_owned()).collect()
 }
 
-fn at(decision: &Decision) -> Timestamp {
+pub(crate) fn at(decision: &Decision) -> Timestamp {
     match decision.answers[0].next {
         Next::ComeBack { at } => at,
         ref other => panic!("it comes back: {other:?}"),
@@ -57,7 +55,7 @@ fn at(decision: &Decision) -> Timestamp {
 }
 
 /// The usual next look.
-fn usual(now: Timestamp) -> String {
+pub(crate) fn usual(now: Timestamp) -> String {
     format!("again in {} ms", look(now, SENT, Some(HEARTBEAT)).since(now).as_millis())
 }
 
@@ -131,11 +129,11 @@ fn an_earlier_deadline_moves_the_node_in_the_order() {
 
 // ---- Withdrawal ----------------------------------------------------------------------------------
 
-fn with_web(own: &Departure) -> Snapshot {
+pub(crate) fn with_web(own: &Departure) -> Snapshot {
     let mut snapshot = departing();
     *node_mut(&mut snapshot) = cordoned(node(), own);
     let view = view_mut(&mut snapshot);
-    view.peers = Ok(vec![peer(own)]);
+    view.peers = Ok(vec![peer(own)].into());
     view.pods = Ok(vec![pod("web-1")]);
     snapshot.aws.target_groups = Ok(vec![web(healthy(1..=3))]);
     snapshot
@@ -260,6 +258,23 @@ fn the_last_living_target_stays_in_and_the_departure_ends_without_it() {
         decision.report.registrations,
         ["web: stays in: the last living target, and nothing replaced it in time"]
     );
+}
+
+#[test]
+fn a_call_for_others_never_empties_the_group() {
+    // Both wrote down that they leave, and both calls failed: the order lets the first go, and the second stays.
+    let claims = [1, 2].map(|number| withdrawn(record(number), "web", after(10)));
+    let mut snapshot = with_web(&claims[0]);
+    view_mut(&mut snapshot).peers = Ok(claims.iter().map(peer).collect());
+    view_mut(&mut snapshot).pods = Ok(Vec::new());
+    snapshot.aws.target_groups = Ok(vec![web(healthy([1, 2]))]);
+    let decision = decide(&snapshot, &act());
+    let calls = decision.steps.iter().filter_map(|step| match step {
+        Step::Deregister(call) => Some(call.change.targets.clone()),
+        _ => None,
+    });
+    let calls: Vec<_> = calls.collect();
+    assert_eq!(calls, [vec![target_id(&instance(1))]]);
 }
 
 // ---- Pods and volumes ----------------------------------------------------------------------------
@@ -513,146 +528,6 @@ fn a_drain_that_stands_still_says_so_now_and_then() {
         let event = steps(&decision).contains(&"Event DrainBlocked".to_owned());
         assert_eq!((event, decision.report.tell_blocked), (tells, tells), "{name}");
     }
-}
-
-// ---- Without a node ------------------------------------------------------------------------------
-
-fn launched(ago: std::time::Duration, now: Timestamp) -> Snapshot {
-    let mut snapshot = signalled_out();
-    snapshot.now = now;
-    snapshot.cluster = absent();
-    snapshot.aws.instance = Ok(Some(Instance { launched_at: Some(now - ago), ..ec2() }));
-    snapshot
-}
-
-#[test]
-fn a_young_instance_is_given_time_to_register_and_an_old_one_has_lost_its_node() {
-    let young = secs(30);
-    let rows = [
-        ("young", launched(young, after(60)), None),
-        (
-            "young, one millisecond before the wait ends",
-            launched(young, after(120) - millis(1)),
-            None,
-        ),
-        (
-            "young, the wait is over",
-            launched(young, after(120)),
-            Some("no node registered within 2 min"),
-        ),
-        ("old by one millisecond less", launched(REGISTERS_WITHIN - millis(1), after(60)), None),
-        ("old", launched(REGISTERS_WITHIN, after(60)), Some("its node is gone already")),
-    ];
-    for (name, snapshot, answered) in rows {
-        let decision = decide(&snapshot, &act());
-        match answered {
-            Some(reason) => assert_eq!(why(&decision), reason, "{name}"),
-            None => {
-                assert_eq!(decision.report.stage, Stage::Registering(after(120)), "{name}");
-                assert!(at(&decision) <= after(120), "{name}");
-            }
-        }
-    }
-}
-
-#[test]
-fn a_node_that_is_absent_for_an_instance_that_could_not_be_read_is_looked_for_again() {
-    let mut snapshot = launched(secs(86_400), after(600));
-    snapshot.aws.instance = Err(unread());
-    check("its name is not known either", &snapshot, &act(), (&[], &usual(snapshot.now)));
-}
-
-#[test]
-fn without_a_node_the_target_leaves_at_the_last_moment_and_is_waited_for() {
-    let mut snapshot = launched(secs(86_400), after(60));
-    snapshot.aws.target_groups = Ok(vec![web(healthy(1..=3))]);
-    check("before", &snapshot, &act(), (&[], &usual(snapshot.now)));
-    snapshot.now = after(300);
-    check("at the longest hold", &snapshot, &act(), (&[DEREGISTER], "at once"));
-    let draining = [target(1, TargetState::Draining)].into_iter().chain(healthy([2, 3])).collect();
-    snapshot.aws.target_groups = Ok(vec![web(draining)]);
-    snapshot.now = after(301);
-    let decision = decide(&snapshot, &act());
-    assert!(at(&decision) > snapshot.now, "it drains, in no hurry: {decision:?}");
-    snapshot.aws.target_groups = Ok(vec![web(healthy([2, 3]))]);
-    check("it is out", &snapshot, &act(), (&[], "continue"));
-}
-
-#[test]
-fn an_api_server_that_is_away_keeps_the_hook_to_its_last_moment() {
-    let mut snapshot = signalled_out();
-    snapshot.cluster = unreachable();
-    snapshot.now = after(1_000);
-    check("away", &snapshot, &act(), (&[], &usual(snapshot.now)));
-    snapshot.now = after(1_200);
-    check(
-        "the hook is kept",
-        &snapshot,
-        &act(),
-        (&["heartbeat of hook ebbtide-terminate"], &usual(snapshot.now)),
-    );
-    // AWS's half goes on, but nobody leaves blindly before the last moment: an outage may last.
-    snapshot.aws.target_groups = Ok(vec![web(healthy(1..=3))]);
-    let last = SENT + GLOBAL - secs(30) - WITHDRAW_MARGIN;
-    for (now, expected) in [(last - millis(1), vec![]), (last, vec![DEREGISTER.to_owned()])] {
-        snapshot.now = now;
-        proven(&mut snapshot);
-        assert_eq!(steps(&decide(&snapshot, &act())), expected, "at {now}");
-    }
-    snapshot.now = SENT + GLOBAL - ANSWER_MARGIN;
-    proven(&mut snapshot);
-    let decision = decide(&snapshot, &act());
-    assert_eq!(why(&decision), "the deadline, with cluster prod unreachable to the end");
-}
-
-#[test]
-fn an_instance_that_runs_no_more_needs_no_drain() {
-    use InstanceState::{Pending, Running, ShuttingDown, Stopped, Stopping, Terminated};
-    let rows = [
-        (Pending, false),
-        (Running, false),
-        // Its pods may still end in order.
-        (Stopping, false),
-        (ShuttingDown, false),
-        (Stopped, true),
-        (Terminated, true),
-    ];
-    for (state, ended) in rows {
-        let mut snapshot = with_web(&record(1));
-        snapshot.aws.instance = Ok(Some(Instance { state, ..ec2() }));
-        let decision = decide(&snapshot, &act());
-        assert_eq!(decision.report.stage == Stage::Ended, ended, "{state:?}");
-        if ended {
-            assert_eq!(steps(&decision), [DEREGISTER], "{state:?}: no ghost stays");
-            assert_eq!(answer(&decision, snapshot.now), "continue");
-        }
-    }
-    let mut last = with_web(&record(1));
-    last.aws.instance = Ok(None);
-    last.aws.target_groups = Ok(vec![web(healthy([1]))]);
-    check("even a ghost stays when the group counts on it alone", &last, &act(), (&[], "continue"));
-
-    let mut unknown = departing();
-    unknown.aws.instance = Ok(None);
-    check("EC2 knows it no more", &unknown, &act(), (&[], "continue"));
-    unknown.aws.instance = Err(unread());
-    view_mut(&mut unknown).pods = Ok(vec![pod("web-1")]);
-    check("EC2 could not be asked", &unknown, &act(), (&["evict shop/web-1"], &at_text(&unknown)));
-}
-
-fn at_text(snapshot: &Snapshot) -> String {
-    let usual = look(snapshot.now, SENT, Some(HEARTBEAT)).min(snapshot.now + SETTLING_LOOK);
-    format!("again in {} ms", usual.since(snapshot.now).as_millis())
-}
-
-#[test]
-fn a_deleted_cluster_holds_nothing_but_its_targets() {
-    let mut snapshot = signalled_out();
-    snapshot.cluster = ClusterView::Deleted(id("prod"));
-    let decision = decide(&snapshot, &act());
-    assert_eq!(why(&decision), "EKS knows no cluster prod");
-    snapshot.cluster = ClusterView::NotAsked;
-    check("not asked is not deleted", &snapshot, &act(), (&[], &usual(snapshot.now)));
 }
 
 // ---- A whole departure ---------------------------------------------------------------------------

@@ -78,7 +78,7 @@ fn spot(action: SpotAction) -> Interruption {
 }
 
 /// The most common of all: two minutes, then it is terminated.
-fn two_minutes() -> Interruption {
+pub(crate) fn two_minutes() -> Interruption {
     spot(SpotAction::Terminate)
 }
 
@@ -131,7 +131,7 @@ fn seen(said: Interruption) -> Seen {
 }
 
 /// An interruption of an instance in service, two seconds old, and a node as it was before we touched it.
-fn interrupted(said: Interruption) -> Snapshot {
+pub(crate) fn interrupted(said: Interruption) -> Snapshot {
     let mut snapshot = signalled_out();
     snapshot.signals = vec![seen(said)];
     let state = LifecycleState::InService;
@@ -151,7 +151,7 @@ fn recorded(said: &Interruption) -> Departure {
 }
 
 /// The same departure ten seconds on: our cordon and record are on the node.
-fn leaving(said: Interruption) -> Snapshot {
+pub(crate) fn leaving(said: Interruption) -> Snapshot {
     let own = recorded(&said);
     let mut snapshot = interrupted(said);
     snapshot.now = after(10);
@@ -163,7 +163,7 @@ fn leaving(said: Interruption) -> Snapshot {
 fn marked(snapshot: &mut Snapshot, own: &Departure) {
     assert_eq!(own.instance, instance(1), "the node is this instance's");
     *node_mut(snapshot) = cordoned(node(), own);
-    view_mut(snapshot).peers = Ok(vec![peer(own)]);
+    view_mut(snapshot).peers = Ok(vec![peer(own)].into());
 }
 
 /// The instance in another state, as EC2 shows it.

@@ -1,450 +1,27 @@
 //! What holds for every snapshot, however odd: drawn broadly, decided, and checked against the list in ARCHITECTURE.md.
 
+use crate::drawn::{any_policy, any_snapshot, any_warning};
 use crate::world::{
-    SENT, after, arn, asg, budget, cordoned, ec2, hook_of, id, instance, key, labels, node, owner,
-    peer, pod, policy, record, seen, service, sibling, state_of, taint, target, target_id, token,
-    uid, view, withdrawn,
+    after, cordoned, departing, healthy, node, node_mut, peer, policy, record, token, view_mut,
+    web, withdrawn,
 };
-use decision::annotation::{DEPARTURE, Departure, EXCLUDE, TAINT};
+use decision::annotation::{DEPARTURE, Departure, EXCLUDE, OUT_OF_SERVICE, TAINT, Withdrawn};
 use decision::decide::decide;
 use decision::decision::{Decision, Next};
 use decision::limits::{ANSWER_MARGIN, REMOVALS_AT_ONCE_MAX};
 use decision::plan::join;
 use decision::policy::Policy;
-use decision::signal::HookRoute::{Normal, RootVolume, WarmPoolEnd, WarmPoolIn, WarmPoolOut};
-use decision::signal::Transition::{Launching, Terminating};
-use decision::snapshot::aws::{
-    Asg, AwsView, Balancer, Instance, InstanceState, LifecycleState, Membership, RegistrationOwner,
-    TargetGroup, TargetState,
-};
-use decision::snapshot::cluster::{
-    Budget, ClusterView, Deletion, Node, NodeLookup, NodeView, Phase, Pod, Service, Sibling,
-    Toleration, TrafficPolicy,
-};
-use decision::snapshot::{Attempts, HookState, Memory, Read, Seen, Snapshot, Unread};
-use decision::step::{HookResult, NodePatch, PatchPurpose, Step};
-use decision::time::Timestamp;
-use proptest::collection::vec;
-use proptest::prelude::{BoxedStrategy, Just, Strategy, any};
+use decision::signal::Transition::Launching;
+use decision::signal::{Cause, Due, Interruption, SignalKind};
+use decision::snapshot::aws::InstanceState;
+use decision::snapshot::cluster::{ClusterView, Node, NodeLookup, NodeView, Phase, Taint};
+use decision::snapshot::{Seen, Snapshot};
+use decision::step::{HookResult, NodePatch, PatchPurpose, Step, TargetId};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::prelude::Strategy;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError};
-use proptest::{bool::weighted, option, prop_assert, prop_assert_eq, prop_oneof, proptest};
-use std::time::Duration;
-
-// ---- Anything ------------------------------------------------------------------------------------
-
-/// Read, with a read that failed now and then.
-fn read<T: std::fmt::Debug + Clone + 'static>(
-    value: impl Strategy<Value = T> + 'static,
-) -> BoxedStrategy<Read<T>> {
-    prop_oneof![9 => value.prop_map(Ok), 1 => Just(Err(Unread::because("throttled")))].boxed()
-}
-
-fn instant() -> impl Strategy<Value = Timestamp> {
-    let near = (-3_600_i64..9_000)
-        .prop_map(|seconds| Timestamp::from_seconds(SENT.millis() / 1_000 + seconds));
-    let limits = select(vec![
-        0, 1, 10, 30, 59, 60, 119, 120, 299, 300, 899, 900, 3_599, 3_600, 7_160, 7_185, 7_189,
-        7_190,
-    ]);
-    prop_oneof![
-        near,
-        (limits, -1_i64..=1)
-            .prop_map(|(seconds, off)| Timestamp::from_millis(after(seconds).millis() + off))
-    ]
-}
-
-fn any_signal() -> impl Strategy<Value = Seen> {
-    let route =
-        select(vec![Normal, Normal, Normal, WarmPoolIn, WarmPoolOut, WarmPoolEnd, RootVolume]);
-    let metadata = select(vec![
-        None,
-        None,
-        None,
-        Some(r#"{"ebbtide":{"mode":"observe"}}"#),
-        Some(r#"{"ebbtide":{"mode":"act","withdraw_floor":0}}"#),
-        Some(r#"{"ebbtide":{"mode":"paused"}}"#),
-        Some(r#"{"ebbtide":{"longest_drain":"1d"}}"#),
-        Some("not ours"),
-    ]);
-    let hook = read(weighted(0.95));
-    let times =
-        (select(vec![30_u64, 60, 120, 3_600, 7_200]), select(vec![3_000_u64, 7_200, 172_800]));
-    let name = select(vec!["ebbtide-terminate", "ebbtide-launch", "drain"]);
-    (
-        weighted(0.7),
-        route,
-        1_usize..4,
-        name,
-        metadata,
-        hook,
-        times,
-        select(vec![1_u32, 2, 899, 900, 1_000]),
-    )
-        .prop_map(
-            |(
-                terminating,
-                route,
-                number,
-                name,
-                metadata,
-                exists,
-                (heartbeat, global),
-                receives,
-            )| {
-                let mut seen = seen(if terminating { Terminating } else { Launching }, route);
-                let hook = hook_of(&mut seen);
-                (hook.token, hook.hook) = (token(number), id(name));
-                hook.metadata = metadata.map(str::to_owned);
-                let facts = seen.hook.ok().flatten().map(|facts| decision::snapshot::aws::Hook {
-                    name: id(name),
-                    heartbeat: Duration::from_secs(heartbeat),
-                    global: Duration::from_secs(global),
-                    metadata: metadata.map(str::to_owned),
-                    ..facts
-                });
-                seen.hook = exists.map(|exists| facts.filter(|_| exists));
-                Seen { receives, ..seen }
-            },
-        )
-}
-
-fn any_state() -> impl Strategy<Value = LifecycleState> {
-    select(vec![
-        LifecycleState::InService,
-        LifecycleState::PendingWait,
-        LifecycleState::TerminatingWait,
-        LifecycleState::WarmedPendingWait,
-        LifecycleState::ReplacingRootVolumeWait,
-        LifecycleState::Ending("Terminating:Proceed".to_owned()),
-    ])
-}
-
-fn any_group() -> impl Strategy<Value = TargetGroup> {
-    let states = vec![
-        TargetState::Healthy,
-        TargetState::Healthy,
-        TargetState::Initial,
-        TargetState::Unhealthy,
-        TargetState::Draining,
-        TargetState::Unused,
-        TargetState::Unavailable,
-    ];
-    let targets = vec((1_usize..6, select(states)), 0..6);
-    let owner =
-        select(vec![RegistrationOwner::Asg, RegistrationOwner::Named, RegistrationOwner::Named]);
-    let balancer = select(vec![Balancer::Application, Balancer::Network, Balancer::Other]);
-    (select(vec!["web", "api"]), targets, owner, balancer, select(vec![0_u64, 30, 300]), instant())
-        .prop_map(|(name, targets, owner, balancer, delay, read_at)| TargetGroup {
-            arn: arn(name),
-            owner,
-            balancer,
-            deregistration_delay: Duration::from_secs(delay),
-            targets: targets.into_iter().map(|(number, state)| target(number, state)).collect(),
-            read_at,
-        })
-}
-
-/// DescribeTargetHealth is asked once about each group.
-fn groups_told_apart(mut groups: Vec<TargetGroup>) -> Vec<TargetGroup> {
-    let mut known = std::collections::BTreeSet::new();
-    groups.retain(|group| known.insert(group.arn.clone()));
-    groups
-}
-
-fn any_record() -> impl Strategy<Value = Departure> {
-    let claims = vec((select(vec!["web", "api"]), instant(), weighted(0.8)), 0..3);
-    let number = prop_oneof![8 => Just(1_usize), 1 => Just(2_usize)];
-    (
-        number,
-        instant(),
-        instant(),
-        (any::<bool>(), any::<bool>(), weighted(0.8)),
-        claims,
-        select(vec!["boot-1", "boot-1", "boot-0"]),
-    )
-        .prop_map(|(number, since, ranked_at, (cordoned, labelled, because), claims, boot)| {
-            let mut drawn = record(number);
-            for (group, at, exact) in claims {
-                drawn = withdrawn(drawn, group, at);
-                if !exact {
-                    drawn
-                        .withdrawn
-                        .last_mut()
-                        .expect("just pushed")
-                        .targets
-                        .push(target_id(&instance(9)));
-                }
-            }
-            if because {
-                drawn.because.extend(record(2).because.into_iter().chain(record(3).because));
-            } else {
-                drawn.because.clear();
-            }
-            Departure { since, ranked_at, cordoned, labelled, boot: Some(id(boot)), ..drawn }
-        })
-}
-
-fn any_node() -> impl Strategy<Value = Node> {
-    let taints = vec(
-        select(vec![
-            "dedicated",
-            "node.kubernetes.io/not-ready",
-            "ebs.csi.aws.com/agent-not-ready",
-            "example.com/x",
-        ]),
-        0..2,
-    );
-    let orders = option::weighted(
-        0.2,
-        select(vec![
-            ("ebbtide.dev/force", "now"),
-            ("ebbtide.dev/hold-until", "10:35Z"),
-            ("ebbtide.dev/hold-until", "later"),
-        ]),
-    );
-    // Ready or not, cordoned by us or not, with a record or not.
-    let marks = (option::weighted(0.8, weighted(0.8)), weighted(0.8), weighted(0.1), weighted(0.1));
-    (option::weighted(0.9, any_record()), marks, taints, orders, weighted(0.05)).prop_map(
-        |(record, (ready, cordon, unschedulable, excluded), taints, order, broken)| {
-            let mut drawn = Node {
-                ready,
-                unschedulable,
-                taints: taints.into_iter().map(taint).collect(),
-                ..node()
-            };
-            match record {
-                Some(record) if cordon => drawn = cordoned(drawn, &record),
-                Some(record) => {
-                    drawn.annotations.insert(DEPARTURE.to_owned(), record.text());
-                }
-                None => {}
-            }
-            if broken {
-                drawn.annotations.insert(DEPARTURE.to_owned(), "{".to_owned());
-            }
-            if excluded {
-                drawn.labels.insert(EXCLUDE.to_owned(), "true".to_owned());
-            }
-            drawn.annotations.extend(order.map(|(key, value)| (key.to_owned(), value.to_owned())));
-            drawn
-        },
-    )
-}
-
-fn any_pod() -> impl Strategy<Value = Pod> {
-    let kinds =
-        select(vec!["ReplicaSet", "ReplicaSet", "StatefulSet", "DaemonSet", "Job", "Node", ""]);
-    let phase = select(vec![
-        Phase::Running,
-        Phase::Running,
-        Phase::Running,
-        Phase::Pending,
-        Phase::Succeeded,
-    ]);
-    let flags = (any::<[bool; 6]>(), select(vec![0_i32, 0, 10, 2_000_001_000]));
-    let more = (
-        option::weighted(0.2, instant()),
-        select(vec![0_u64, 1, 30, 3_600, 100_000]),
-        select(vec![80_u16, 30_080]),
-    );
-    (select(vec!["web", "api", "db"]), 0_usize..5, kinds, phase, flags, more).prop_map(
-        |(
-            app,
-            number,
-            kind,
-            phase,
-            ([ready, stopped, mirror, protect, tolerant, host], priority),
-            (ends, grace, port),
-        )| {
-            let everything = Toleration { key: None, exists: true, value: None, effect: None };
-            Pod {
-                owner: (!kind.is_empty()).then(|| owner(kind, app)),
-                phase,
-                mirror: mirror && stopped && protect,
-                deletion: ends.map(|ends_at| Deletion { ends_at }),
-                containers_stopped: stopped,
-                annotations: labels(if protect && mirror {
-                    &[("karpenter.sh/do-not-disrupt", "true")]
-                } else {
-                    &[]
-                }),
-                ready,
-                priority,
-                grace: Duration::from_secs(grace),
-                tolerations: if tolerant && mirror { vec![everything] } else { Vec::new() },
-                host_ports: if host && mirror { vec![port] } else { Vec::new() },
-                claims: host,
-                ..pod(&format!("{app}-{number}"))
-            }
-        },
-    )
-}
-
-/// No two pods of a cluster have the same name or uid.
-fn told_apart(mut pods: Vec<Pod>) -> Vec<Pod> {
-    let mut known = std::collections::BTreeSet::new();
-    pods.retain(|pod| known.insert(pod.uid.clone()));
-    pods
-}
-
-fn any_sibling() -> impl Strategy<Value = Sibling> {
-    (select(vec!["web", "api"]), 0_usize..5, 1_usize..4, any::<[bool; 3]>()).prop_map(
-        |(app, number, on, [ready, leaving, unschedulable])| Sibling {
-            ready,
-            leaving,
-            unschedulable: unschedulable && !ready,
-            ..sibling(&format!("{app}-{number}"), on)
-        },
-    )
-}
-
-fn any_budget() -> impl Strategy<Value = Budget> {
-    (select(vec!["web", "api", "db"]), -1_i32..3, any::<bool>()).prop_map(|(app, allowed, all)| {
-        let drawn = budget(app, allowed);
-        if all {
-            Budget { key: key("shop/all"), selector: Default::default(), ..drawn }
-        } else {
-            drawn
-        }
-    })
-}
-
-fn any_service() -> impl Strategy<Value = Service> {
-    let ready = vec((0_usize..5, 1_usize..4), 0..4);
-    (select(vec!["web", "api"]), any::<bool>(), ready).prop_map(|(app, local, ready)| {
-        let names: Vec<(String, usize)> =
-            ready.into_iter().map(|(number, on)| (format!("{app}-{number}"), on)).collect();
-        let ready: Vec<(&str, usize)> =
-            names.iter().map(|(name, on)| (name.as_str(), *on)).collect();
-        service(app, if local { TrafficPolicy::Local } else { TrafficPolicy::Cluster }, &ready)
-    })
-}
-
-fn any_view() -> impl Strategy<Value = NodeView> {
-    let peers = vec((1_usize..5, any::<bool>()), 0..4).prop_map(|numbers| {
-        numbers
-            .into_iter()
-            .map(|(number, claims)| {
-                let plain = record(number);
-                peer(&if claims { withdrawn(plain, "web", SENT) } else { plain })
-            })
-            .collect()
-    });
-    let volumes = vec(Just("pvc-1".to_owned()), 0..2);
-    (
-        any_node(),
-        read(peers),
-        read(vec(any_pod(), 0..14).prop_map(told_apart)),
-        read(vec(any_budget(), 0..3)),
-        read(vec(any_service(), 0..3)),
-        read(vec(any_sibling(), 0..8)),
-        read(volumes),
-    )
-        .prop_map(|(node, peers, pods, budgets, services, siblings, volumes)| NodeView {
-            peers,
-            pods,
-            budgets,
-            services,
-            siblings,
-            volumes,
-            ..view(node)
-        })
-}
-
-fn any_cluster() -> impl Strategy<Value = ClusterView> {
-    prop_oneof![
-        1 => Just(ClusterView::NotAsked),
-        1 => Just(ClusterView::Unnamed),
-        1 => Just(ClusterView::Deleted(id("prod"))),
-        1 => Just(crate::world::unreachable()),
-        1 => Just(crate::world::absent()),
-        15 => any_view().prop_map(crate::world::reached),
-    ]
-}
-
-fn any_memory() -> impl Strategy<Value = Memory> {
-    let state =
-        prop_oneof![3 => instant().prop_map(HookState::Active), 1 => Just(HookState::Inactive)];
-    let hooks = vec((1_usize..4, state), 0..3);
-    let evictions = vec((select(vec!["web", "api"]), 0_usize..5, instant(), any::<bool>()), 0..4);
-    let crowd = select(vec![0_usize, 1, 20, 1_000]);
-    let drawn = (hooks, evictions, option::of(instant()), crowd);
-    drawn.prop_map(|(hooks, evictions, blocked_reported_at, crowd)| Memory {
-        hooks: hooks
-            .into_iter()
-            .map(|(number, state)| (token(number).fingerprint(), state))
-            .collect(),
-        evictions: evictions
-            .into_iter()
-            .map(|(app, number, last_at, refused)| {
-                let refused = refused.then(|| "webhook denied it".to_owned());
-                (uid(&format!("uid-{app}-{number}")), Attempts { count: 3, last_at, refused })
-            })
-            .collect(),
-        blocked_reported_at,
-        crowd,
-    })
-}
-
-fn any_snapshot() -> impl Strategy<Value = Snapshot> {
-    let instance_states = select(vec![
-        InstanceState::Running,
-        InstanceState::Running,
-        InstanceState::Running,
-        InstanceState::ShuttingDown,
-    ]);
-    let ec2s = (instance_states, option::of(instant())).prop_map(|(state, launched_at)| Instance {
-        state,
-        launched_at,
-        ..ec2()
-    });
-    let managed = prop_oneof![9 => Just(asg()), 1 => Just(Asg { tags: labels(&[]), ..asg() })];
-    let state = prop_oneof![4 => Just(None), 1 => any_state().prop_map(Some)];
-    let aws = (
-        read(option::weighted(0.95, managed)),
-        read(option::weighted(0.9, ec2s)),
-        read(vec(any_group(), 0..3).prop_map(groups_told_apart)),
-    );
-    (vec(any_signal(), 1..4), instant(), state, aws, any_cluster(), any_memory()).prop_map(
-        |(mut signals, now, state, (group, ec2, target_groups), cluster, memory)| {
-            for (index, seen) in signals.iter_mut().enumerate() {
-                seen.message = format!("message-{index}");
-            }
-            // Most often the state that the first hook waits in.
-            let waits = signals.iter().find_map(|seen| seen.signal.hook());
-            let state = state.unwrap_or_else(|| match waits {
-                Some(hook) => state_of(hook.transition, hook.route),
-                None => LifecycleState::InService,
-            });
-            let membership = Ok(Some(Membership { asg: id("workers"), state }));
-            let hooks = Ok(Vec::new());
-            let is_scheduled = Ok(true);
-            let aws =
-                AwsView { membership, group, hooks, instance: ec2, is_scheduled, target_groups };
-            Snapshot { now, instance: instance(1), signals, aws, cluster, memory }
-        },
-    )
-}
-
-fn any_policy() -> impl Strategy<Value = Policy> {
-    let mode = select(vec!["act", "act", "act", "observe", "paused"]);
-    let floor = select(vec!["0", "50", "100"]);
-    let at_longest = select(vec!["go-on", "force"]);
-    let protected = select(vec!["honour", "evict"]);
-    (mode, floor, at_longest, protected, select(vec!["leave", "continue"])).prop_map(
-        |(mode, floor, at_longest, protected, paused)| {
-            policy(&[
-                ("MODE", mode),
-                ("WITHDRAW_FLOOR", floor),
-                ("AT_LONGEST_DRAIN", at_longest),
-                ("PROTECTED_PODS", protected),
-                ("PAUSED_HOOKS", paused),
-                ("HOOKS", "ebbtide-launch,ebbtide-terminate,drain"),
-            ])
-        },
-    )
-}
+use proptest::{prop_assert, prop_assert_eq, proptest};
 
 // ---- What always holds ---------------------------------------------------------------------------
 
@@ -533,26 +110,38 @@ fn pods_leave_only_a_node_that_is_ours_and_cordoned(
     Ok(())
 }
 
+/// The host runs no more, as EC2 says: only ghosts are left of it.
+fn is_gone(snapshot: &Snapshot) -> bool {
+    match &snapshot.aws.instance {
+        Ok(Some(instance)) => {
+            matches!(instance.state, InstanceState::Stopped | InstanceState::Terminated)
+        }
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
 fn targets_leave_only_on_record(snapshot: &Snapshot, decision: &Decision) -> Checked {
-    let runs = match &snapshot.aws.instance {
-        Ok(Some(instance)) => instance.state.is_up(),
-        Ok(None) => false,
-        Err(_) => true,
-    };
     for step in &decision.steps {
         let Step::Deregister(call) = step else { continue };
+        let group = &call.change.group;
         let own = snapshot.instance.as_str();
-        prop_assert!(
-            call.change.targets.iter().all(|target| target.id == own),
-            "{step}: somebody else's target"
-        );
-        // Without a node there is nothing to carry a record; of an instance that is gone only ghosts are left.
-        if found(snapshot).is_some() && runs {
+        let (mine, others): (Vec<_>, Vec<_>) =
+            call.change.targets.iter().cloned().partition(|target| target.id == own);
+        let peers = found(snapshot).and_then(|view| view.peers.as_ref().ok());
+        let claims: Vec<Withdrawn> = peers
+            .into_iter()
+            .flat_map(|peers| peers.records().values())
+            .filter_map(|record| record.withdrawn_from(group).cloned())
+            .collect();
+        let claimed = |target: &TargetId| claims.iter().any(|claim| claim.targets.contains(target));
+        prop_assert!(others.iter().all(claimed), "{step}: somebody else's target");
+        // Without a node there is nothing to carry a record.
+        if found(snapshot).is_some() && !is_gone(snapshot) {
             let record = standing_record(snapshot);
-            let noted =
-                record.as_ref().and_then(|record| record.withdrawn_from(&call.change.group));
+            let noted = record.as_ref().and_then(|record| record.withdrawn_from(group));
             prop_assert!(
-                noted.is_some_and(|noted| noted.targets == call.change.targets),
+                noted.is_some_and(|noted| noted.targets == mine),
                 "{step} without a record"
             );
         }
@@ -560,22 +149,72 @@ fn targets_leave_only_on_record(snapshot: &Snapshot, decision: &Decision) -> Che
     Ok(())
 }
 
-/// A group with a living target is never emptied: somebody who lives and is not us stays in.
+/// A group with a living target is never emptied: somebody who lives and is not in the call stays in.
 fn no_group_is_emptied(snapshot: &Snapshot, decision: &Decision) -> Checked {
-    let runs = matches!(&snapshot.aws.instance, Ok(Some(instance)) if instance.state.is_up());
     for step in &decision.steps {
         let Step::Deregister(call) = step else { continue };
         let groups = snapshot.aws.target_groups.iter().flatten();
-        for group in groups.filter(|group| group.arn == call.change.group && runs) {
-            let own = snapshot.instance.as_str();
-            let lives = |mine: bool| {
-                group
-                    .targets
-                    .iter()
-                    .any(|target| (target.id == own) == mine && target.state.is_living())
-            };
-            prop_assert!(!lives(true) || lives(false), "{step}: the last living target");
+        for group in groups.filter(|group| group.arn == call.change.group) {
+            let living = group.targets.iter().filter(|target| target.state.is_living());
+            let (leave, stay): (Vec<_>, Vec<_>) = living.partition(|target| {
+                call.change.targets.iter().any(|out| out.id == target.id && out.port == target.port)
+            });
+            prop_assert!(leave.is_empty() || !stay.is_empty(), "{step}: the last living target");
         }
+    }
+    Ok(())
+}
+
+/// What only recommendations ask for leaves every load balancer alone.
+fn a_recommendation_touches_no_load_balancer(snapshot: &Snapshot, decision: &Decision) -> Checked {
+    let is_recommendation = |seen: &Seen| match &seen.signal.kind {
+        SignalKind::Interruption(said) => said.cause == Cause::Rebalance,
+        SignalKind::Hook(_) => false,
+    };
+    if snapshot.signals.iter().all(is_recommendation) {
+        let touches = |step: &Step| matches!(step, Step::Deregister(_) | Step::Register(_));
+        let touching = decision.steps.iter().find(|step| touches(step));
+        prop_assert!(touching.is_none(), "{touching:?}");
+    }
+    Ok(())
+}
+
+/// The taint that frees what a dead host's pods hold needs the policy and EC2's word, and goes only if it is ours.
+fn the_out_of_service_taint_is_rare(
+    snapshot: &Snapshot,
+    policy: &Policy,
+    decision: &Decision,
+) -> Checked {
+    let Some(view) = found(snapshot) else { return Ok(()) };
+    let has = |taints: &[Taint]| taints.iter().any(|taint| taint.key == OUT_OF_SERVICE);
+    let before = has(&view.node.taints);
+    for step in &decision.steps {
+        let Step::PatchNode(patch) = step else { continue };
+        let Some(taints) = &patch.taints else { continue };
+        match (before, has(taints)) {
+            (false, true) => {
+                prop_assert!(policy.out_of_service && is_gone(snapshot), "{step}");
+                prop_assert!(matches!(snapshot.aws.instance, Ok(Some(_))), "{step}: EC2 says so");
+            }
+            (true, false) => {
+                let record = view.node.annotations.get(DEPARTURE);
+                let record = record.and_then(|text| Departure::parse(text));
+                let ours = record.is_some_and(|record| record.out_of_service);
+                let forgets = || crate::world::written(patch);
+                let undoes = patch.purpose == PatchPurpose::Undo || !forgets().out_of_service;
+                prop_assert!(ours && undoes, "{step}");
+            }
+            (false, false) | (true, true) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Nothing is written for a group that is not ours. A hook that we kept alive while it was ours is kept until its answer.
+fn foreign_groups_are_left_alone(snapshot: &Snapshot, decision: &Decision) -> Checked {
+    if matches!(&snapshot.aws.group, Ok(Some(group)) if group.tags.is_empty()) {
+        let beats = |step: &Step| matches!(step, Step::Heartbeat(_));
+        prop_assert!(decision.steps.iter().all(beats), "{:?}", decision.steps);
     }
     Ok(())
 }
@@ -594,8 +233,9 @@ fn patches_are_careful(snapshot: &Snapshot, decision: &Decision) -> Checked {
 fn careful(patch: &NodePatch, node: &Node) -> Checked {
     prop_assert_eq!((&patch.node, &patch.uid), (&node.name, &node.uid));
     prop_assert_eq!(&patch.resource_version, &node.resource_version);
-    let foreign = |taints: &[decision::snapshot::cluster::Taint]| -> Vec<_> {
-        taints.iter().filter(|taint| taint.key != TAINT).cloned().collect()
+    let foreign = |taints: &[Taint]| -> Vec<_> {
+        let own = [TAINT, OUT_OF_SERVICE];
+        taints.iter().filter(|taint| !own.contains(&taint.key.as_str())).cloned().collect()
     };
     if let Some(taints) = &patch.taints {
         prop_assert_eq!(foreign(taints), foreign(&node.taints), "others' taints");
@@ -652,7 +292,7 @@ fn is_plain(snapshot: &Snapshot) -> bool {
     snapshot.signals.iter().all(|seen| {
         let now = seen.hook.as_ref().ok().and_then(|facts| facts.as_ref()?.metadata.as_deref());
         now.is_none() && seen.signal.hook().is_none_or(|hook| hook.metadata.is_none())
-    })
+    }) && snapshot.aws.hooks.iter().flatten().all(|hook| hook.metadata.is_none())
 }
 
 proptest! {
@@ -668,9 +308,57 @@ proptest! {
         no_group_is_emptied(&snapshot, &decision)?;
         patches_are_careful(&snapshot, &decision)?;
         no_wait_is_too_long(&snapshot, &policy, &decision)?;
+        a_recommendation_touches_no_load_balancer(&snapshot, &decision)?;
+        the_out_of_service_taint_is_rare(&snapshot, &policy, &decision)?;
+        foreign_groups_are_left_alone(&snapshot, &decision)?;
         let page = decision.report.page(snapshot.now, &policy);
         prop_assert!(page.contains(snapshot.instance.as_str()), "every page says whom it is about");
         prop_assert!(!page.contains(token(1).expose()) && !format!("{decision:?}").contains(token(1).expose()), "a token leaked");
+    }
+
+    #[test]
+    fn a_recommendation_alone_keeps_them_too(
+        snapshot in any_snapshot(),
+        warnings in vec(any_warning(), 1..3),
+        policy in any_policy(),
+    ) {
+        let recommend = |mut seen: Seen| {
+            let said = Interruption { cause: Cause::Rebalance, due: Due::Unknown };
+            seen.signal.kind = SignalKind::Interruption(said);
+            seen
+        };
+        let signals = warnings.into_iter().map(recommend).collect();
+        let snapshot = Snapshot { signals, ..snapshot };
+        let decision = decide(&snapshot, &policy);
+        a_recommendation_touches_no_load_balancer(&snapshot, &decision)?;
+        one_answer_for_each_signal(&snapshot, &decision)?;
+        patches_are_careful(&snapshot, &decision)?;
+    }
+
+    #[test]
+    fn who_calls_for_others_keeps_the_floor(
+        claims in btree_map(1_usize..8, 0_u64..=60, 0..7),
+        own in 0_u64..=60,
+        living in btree_set(1_usize..9, 1..9),
+        floor in select(vec![0_usize, 50, 100]),
+    ) {
+        let mut claims = claims;
+        claims.insert(1, own);
+        let leaving = |(number, at): (&usize, &u64)| withdrawn(record(*number), "web", after(*at));
+        let mut snapshot = departing();
+        *node_mut(&mut snapshot) = cordoned(node(), &leaving((&1, &own)));
+        view_mut(&mut snapshot).peers = Ok(claims.iter().map(leaving).map(|own| peer(&own)).collect());
+        snapshot.aws.target_groups = Ok(vec![web(healthy(living.iter().copied()))]);
+        let text = floor.to_string();
+        let policy = policy(&[("WITHDRAW_FLOOR", &text), ("WITHDRAW_HOLD", "48h")]);
+        let decision = decide(&snapshot, &policy);
+        let base = living.len() + claims.keys().filter(|number| !living.contains(number)).count();
+        let keep = (base * floor).div_ceil(100).max(1);
+        let called = decision.steps.iter().find_map(|step| match step {
+            Step::Deregister(call) => Some(call.change.targets.len()),
+            _ => None,
+        });
+        prop_assert!(called.is_none_or(|out| living.len() - out >= keep), "{called:?} of {living:?}, keep {keep}");
     }
 
     #[test]
@@ -725,6 +413,7 @@ fn the_snapshots_that_are_drawn_reach_every_kind_of_step() {
         "deregister",
         "evict",
         "heartbeat",
+        "out-of-service",
         "record",
         "register",
         "undo",

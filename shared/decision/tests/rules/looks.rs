@@ -1,8 +1,8 @@
 //! What is worth reading next.
 
 use crate::world::{
-    absent, act, after, arn, asg, cordoned, deleted, departing, ec2, facts_mut, healthy, id,
-    labels, node, node_mut, peer, pod, policy, record, signalled, signalled_in, signalled_out,
+    absent, act, after, arn, asg, budget, cordoned, deleted, departing, ec2, facts_mut, healthy,
+    id, labels, node, node_mut, peer, pod, policy, record, signalled, signalled_in, signalled_out,
     target, view_mut, web, withdrawn,
 };
 use decision::looks::{self, ClusterLook};
@@ -10,7 +10,7 @@ use decision::policy::Policy;
 use decision::signal::HookRoute::{RootVolume, WarmPoolIn};
 use decision::signal::Transition::{Launching, Terminating};
 use decision::snapshot::aws::{Asg, Instance, RegistrationOwner, TargetState};
-use decision::snapshot::cluster::{ClusterView, Pod};
+use decision::snapshot::cluster::{Budget, ClusterView, Pod};
 use decision::snapshot::{Snapshot, Unread};
 
 fn unread() -> Unread {
@@ -90,7 +90,7 @@ fn a_turn_reads_no_more_than_it_can_use() {
     let leaving = |snapshot: &mut Snapshot, at| {
         let own = withdrawn(record(1), "web", at);
         *node_mut(snapshot) = cordoned(node(), &own);
-        view_mut(snapshot).peers = Ok(vec![peer(&own)]);
+        view_mut(snapshot).peers = Ok(vec![peer(&own)].into());
     };
     let registered: Change = |snapshot| snapshot.aws.target_groups = Ok(vec![web(healthy(1..=9))]);
     let rows: &[(&str, &str, Change, &str)] = &[
@@ -202,4 +202,71 @@ fn only_a_departure_that_begins_is_read_ahead() {
         assert_eq!(looks::begins(&snapshot, &policy), ahead > 0, "{name}");
         assert_eq!(looks::target_groups_ahead(&snapshot, &policy).len(), ahead, "{name}");
     }
+}
+
+// ---- What only some ask for ----------------------------------------------------------------------
+
+#[test]
+fn the_group_is_named_by_the_hook_or_by_the_instances_own_tag() {
+    assert_eq!(looks::asg(&signalled_out()), Some(id("workers")));
+    let mut warned = crate::interruption::interrupted(crate::interruption::two_minutes());
+    assert_eq!(looks::asg(&warned), Some(id("workers")));
+    warned.aws.instance = Ok(Some(Instance { tags: labels(&[]), ..ec2() }));
+    assert_eq!(looks::asg(&warned), None, "in no group");
+    warned.aws.instance = Err(unread());
+    assert_eq!(looks::asg(&warned), None, "not known");
+}
+
+#[test]
+fn hooks_are_read_of_groups_that_may_be_ours() {
+    let foreign = Asg { tags: labels(&[]), ..asg() };
+    let rows = [
+        ("ours", Some(Ok(Some(asg()))), true),
+        ("foreign", Some(Ok(Some(foreign))), false),
+        ("gone", Some(Ok(None)), false),
+        ("not known", Some(Err(unread())), true),
+        ("not asked", None, true),
+    ];
+    for (name, group, wanted) in rows {
+        assert_eq!(looks::wants_hooks(group.as_ref(), &act()), wanted, "{name}");
+    }
+}
+
+#[test]
+fn siblings_are_read_for_whom_no_budget_keeps_half_and_for_the_blocked() {
+    let family = |snapshot: &mut Snapshot| {
+        let view = view_mut(snapshot).clone();
+        let pods = looks::family(snapshot, &view, &act());
+        pods.into_iter().map(|pod| pod.key.name).collect::<Vec<_>>()
+    };
+    let with = |budgets: Vec<Budget>, mut snapshot: Snapshot| {
+        view_mut(&mut snapshot).pods = Ok(vec![pod("web-1")]);
+        view_mut(&mut snapshot).budgets = Ok(budgets);
+        snapshot
+    };
+    let weak = Budget { desired: 1, expected: 3, ..budget("web", 1) };
+    let warned = || crate::interruption::leaving(crate::interruption::two_minutes());
+    assert_eq!(family(&mut with(Vec::new(), departing())), ["web-1"], "no budget");
+    assert_eq!(family(&mut with(vec![weak.clone()], departing())), ["web-1"], "less than half");
+    assert_eq!(family(&mut with(vec![budget("web", 1)], departing())), [""; 0], "it keeps half");
+    assert_eq!(family(&mut with(vec![budget("web", 0)], departing())), ["web-1"], "blocked");
+    assert_eq!(
+        family(&mut with(vec![budget("web", 0)], warned())),
+        [""; 0],
+        "nobody mends it in time"
+    );
+    let mut late = with(vec![weak], departing());
+    late.now = after(300);
+    assert_eq!(family(&mut late), [""; 0], "the implicit budget has had its time");
+    let mut ending = with(Vec::new(), departing());
+    view_mut(&mut ending).pods = Ok(vec![Pod { deletion: deleted(after(80)), ..pod("web-1") }]);
+    assert_eq!(family(&mut ending), [""; 0], "it goes");
+}
+
+#[test]
+fn volumes_are_read_where_a_hook_can_hold_the_host() {
+    let policy = policy(&[]);
+    let mut warned = crate::interruption::leaving(crate::interruption::two_minutes());
+    assert_eq!(reads(&mut warned, &policy), "pods");
+    assert_eq!(reads(&mut departing(), &policy), "pods volumes");
 }

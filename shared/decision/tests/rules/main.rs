@@ -2,10 +2,12 @@
 //! world (`world.rs`), changes what its row is about, and says what must come of it.
 
 mod admission;
+mod alone;
 mod annotation;
 mod arrival;
 mod budget;
 mod departure;
+mod drawn;
 mod floor;
 mod interruption;
 mod invariant;
@@ -16,6 +18,7 @@ mod peers;
 mod plan;
 mod policy;
 mod report;
+mod storm;
 mod story;
 mod withdraw;
 mod world;

@@ -25,7 +25,7 @@ fn eleven_minutes() -> Snapshot {
     snapshot.now = after(660);
     let own = withdrawn(record(1), "web", after(30));
     *node_mut(&mut snapshot) = cordoned(node(), &own);
-    view_mut(&mut snapshot).peers = Ok(vec![peer(&own)]);
+    view_mut(&mut snapshot).peers = Ok(vec![peer(&own)].into());
     snapshot.aws.target_groups = Ok(vec![web(healthy([2, 3]))]);
     snapshot.memory.hooks.insert(token(1).fingerprint(), HookState::Active(after(540)));
     snapshot

@@ -8,7 +8,7 @@ use decision::decide::decide;
 use decision::decision::{Decision, Next};
 use decision::looks;
 use decision::policy::Policy;
-use decision::snapshot::aws::TargetState;
+use decision::snapshot::aws::{Target, TargetState};
 use decision::snapshot::cluster::NodeView;
 use decision::snapshot::{Snapshot, Unread};
 use decision::step::Step;
@@ -28,14 +28,16 @@ pub(crate) fn perform(snapshot: &mut Snapshot, decision: &Decision) {
             }
             Step::Deregister(call) => {
                 for group in snapshot.aws.target_groups.iter_mut().flatten() {
-                    for target in group.targets.iter_mut().filter(|target| {
-                        call.change
-                            .targets
-                            .iter()
-                            .any(|out| out.id == target.id && out.port == target.port)
-                    }) {
-                        target.state = TargetState::Draining;
-                    }
+                    let out = |target: &Target| {
+                        let named =
+                            call.change.targets.iter().map(|out| (out.id.as_str(), out.port));
+                        named.into_iter().any(|out| out == (target.id.as_str(), target.port))
+                    };
+                    let drains = |target: &Target| match out(target) {
+                        true => Target { state: TargetState::Draining, ..target.clone() },
+                        false => target.clone(),
+                    };
+                    group.targets = group.targets.iter().map(drains).collect();
                 }
             }
             Step::Evict(removal) => {
@@ -67,7 +69,8 @@ fn pass(snapshot: &mut Snapshot, to: Timestamp, out_at: Option<Timestamp>) {
     for group in snapshot.aws.target_groups.iter_mut().flatten() {
         group.read_at = now;
         let over = out_at.is_some_and(|at| now >= at + group.deregistration_delay);
-        group.targets.retain(|target| target.state != TargetState::Draining || !over);
+        let stays = |target: &&Target| target.state != TargetState::Draining || !over;
+        group.targets = group.targets.iter().filter(stays).cloned().collect();
     }
     if let Ok(pods) = &mut view_mut(snapshot).pods {
         pods.retain(|pod| pod.deletion.is_none_or(|deletion| deletion.ends_at > now));

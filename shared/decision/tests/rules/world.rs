@@ -209,7 +209,7 @@ pub(crate) fn departing() -> Snapshot {
     snapshot.now = after(60);
     snapshot.cluster = reached(view(cordoned(node(), &record(1))));
     let peer = peer(&record(1));
-    view_mut(&mut snapshot).peers = Ok(vec![peer]);
+    view_mut(&mut snapshot).peers = Ok(vec![peer].into());
     snapshot
 }
 
@@ -260,7 +260,7 @@ pub(crate) fn node_mut(snapshot: &mut Snapshot) -> &mut Node {
 pub(crate) fn view(node: Node) -> NodeView {
     NodeView {
         node,
-        peers: Ok(Vec::new()),
+        peers: Ok(Vec::new().into()),
         pods: Ok(Vec::new()),
         budgets: Ok(Vec::new()),
         services: Ok(Vec::new()),
@@ -358,7 +358,7 @@ pub(crate) fn web(targets: Vec<Target>) -> TargetGroup {
         owner: RegistrationOwner::Named,
         balancer: Balancer::Application,
         deregistration_delay: secs(300),
-        targets,
+        targets: targets.into(),
         read_at: after(60),
     }
 }

@@ -9,7 +9,7 @@ use cloud::elbv2::GroupFacts;
 use decision::id::{AsgName, InstanceId, TargetGroupArn};
 use decision::limits::HEALTH_FRESH;
 use decision::looks;
-use decision::snapshot::aws::{Instance, RegistrationOwner, Target, TargetGroup};
+use decision::snapshot::aws::{Instance, RegistrationOwner, Target, TargetGroup, Targets};
 use decision::snapshot::{Read, Snapshot, Unread};
 use decision::step::Class;
 use decision::time::Timestamp;
@@ -203,16 +203,22 @@ const DRAINING_KEPT: Duration = Duration::from_secs(15);
 const OUT_KEPT: Duration = Duration::from_secs(30);
 
 /// A group's targets, and when they were read.
-pub(super) type Health = Read<(Timestamp, Vec<Target>)>;
+pub(super) type Health = Read<(Timestamp, Targets)>;
 
 /// The target groups with their health.
 pub(super) async fn target_groups(
     round: Round<'_>,
     wanted: &BTreeMap<TargetGroupArn, RegistrationOwner>,
-    me: &InstanceId,
+    snapshot: &Snapshot,
     shared: &Shared,
 ) -> Read<Vec<TargetGroup>> {
-    let facts = facts(round, wanted.keys()).await?;
+    if wanted.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (me, delays) = (&snapshot.instance, delays(snapshot));
+    let arns: Vec<TargetGroupArn> = wanted.keys().cloned().collect();
+    let key = (delays, arns);
+    let facts = shared.facts.get(&key, async || facts(round, &key.1, delays).await).await?;
     // What was never read may wait for the rate limit, so it comes first; then what was read longest ago, as far as there
     // are tokens: with many groups, each is fresh in some turn, and its targets leave in that one.
     let mut wanted: Vec<_> = wanted.iter().collect();
@@ -266,7 +272,7 @@ async fn read_health(round: Round<'_>, arn: &TargetGroupArn) -> Health {
     let call = async || {
         let read_at = app.clock.now();
         let targets = cloud::elbv2::health(&app.aws.elbv2, arn).await?;
-        Ok((read_at, targets))
+        Ok((read_at, Targets::from(targets)))
     };
     let health: Health = read(round, &app.limits.elbv2_reads, call).await;
     if let Ok(health) = &health {
@@ -292,7 +298,11 @@ fn is_in(targets: &[Target], me: &InstanceId) -> bool {
     targets.iter().any(|target| target.id == me.as_str() && target.state.is_registered())
 }
 
-type Facts = BTreeMap<TargetGroupArn, (GroupFacts, Duration)>;
+/// Kind and deregistration delay of each group that exists.
+pub(super) type Facts = BTreeMap<TargetGroupArn, (GroupFacts, Duration)>;
+
+/// AWS's own default: also what counts where nobody waits for a delay's end, so that it need not be read.
+const DELAY_DEFAULT: Duration = Duration::from_secs(300);
 
 /// The groups that exist. One that was deleted fails the whole call (`TargetGroupNotFound`): then each is asked for
 /// alone, and the deleted ones are left out, since they have no targets.
@@ -321,31 +331,57 @@ async fn described(
     Ok(found)
 }
 
-/// Kind and deregistration delay, which rarely change.
-async fn facts(round: Round<'_>, wanted: impl Iterator<Item = &TargetGroupArn>) -> Read<Facts> {
+/// What rarely changes. Where the rate limit is used up, what is known from before is good enough.
+async fn facts(round: Round<'_>, wanted: &[TargetGroupArn], delays: Delays) -> Read<Facts> {
     let app = round.app;
-    let (mut found, mut missing) = (Facts::new(), Vec::new());
+    let rationed = || app.limits.elbv2_reads.is_empty();
+    let (mut known, mut missing) = (BTreeMap::new(), Vec::new());
     for arn in wanted {
-        let known = app.kept.facts.get(arn, round.now);
-        let rationed = || app.limits.elbv2_reads.is_empty();
-        match known.or_else(|| app.kept.facts.last(arn).filter(|_| rationed())) {
-            Some(facts) => {
-                found.insert(arn.clone(), facts);
-            }
+        let kept = app.kept.facts.get(arn, round.now);
+        match kept.or_else(|| app.kept.facts.last(arn).filter(|_| rationed())) {
+            Some(facts) => drop(known.insert(arn.clone(), facts)),
             None => missing.push(arn.clone()),
         }
     }
-    if missing.is_empty() {
-        return Ok(found);
+    if !missing.is_empty() {
+        for (arn, facts) in described(round, &missing).await? {
+            app.kept.facts.put(arn.clone(), facts.clone(), round.now);
+            known.insert(arn, facts);
+        }
     }
-    for (arn, group) in described(round, &missing).await? {
-        let call = || cloud::elbv2::deregistration_delay(&app.aws.elbv2, &arn);
-        let delay = match tried(round, &app.limits.elbv2_reads, call).await {
-            Err(failure) if failure.class() == Class::Gone => continue,
-            delay => delay.map_err(|failure| Unread::because(failure.why()))?,
+    let mut found = Facts::new();
+    for (arn, group) in known {
+        let kept = app.kept.delays.get(&arn, round.now);
+        let kept = kept.or_else(|| app.kept.delays.last(&arn).filter(|_| rationed()));
+        let delay = match kept {
+            Some(delay) => delay,
+            None if delays == Delays::Unneeded => DELAY_DEFAULT,
+            None => {
+                let call = || cloud::elbv2::deregistration_delay(&app.aws.elbv2, &arn);
+                let delay = match tried(round, &app.limits.elbv2_reads, call).await {
+                    Err(failure) if failure.class() == Class::Gone => continue,
+                    delay => delay.map_err(|failure| Unread::because(failure.why()))?,
+                };
+                app.kept.delays.put(arn.clone(), delay, round.now);
+                delay
+            }
         };
-        app.kept.facts.put(arn.clone(), (group.clone(), delay), round.now);
         found.insert(arn, (group, delay));
     }
     Ok(found)
+}
+
+/// Whether the deregistration delays are of any interest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Delays {
+    /// A hook waits for their end.
+    Needed,
+    /// Nobody does.
+    Unneeded,
+}
+
+/// Whether a hook holds the instance until its connections have ended.
+pub(super) fn delays(snapshot: &Snapshot) -> Delays {
+    let is_held = snapshot.signals.iter().any(|seen| seen.signal.hook().is_some());
+    if is_held { Delays::Needed } else { Delays::Unneeded }
 }

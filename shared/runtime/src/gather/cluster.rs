@@ -1,13 +1,14 @@
 //! The cluster's half of the reads: the node first, then only what this turn can use.
 
 use super::Round;
+use crate::breaker::Reach;
 use crate::once::Once;
 use crate::retry::{self, Classed as _, Failure};
 use cluster::ClusterError;
 use decision::id::{ClusterName, InstanceId, NodeName};
 use decision::looks::{self, ClusterLook};
 use decision::snapshot::cluster::{
-    Budget, ClusterView, Node, NodeLookup, NodeView, Peer, Pod, Service,
+    Budget, ClusterView, Node, NodeLookup, NodeView, Peers, Pod, Service,
 };
 use decision::snapshot::{Read, Snapshot, Unread};
 
@@ -66,7 +67,12 @@ async fn find(
     let known = app.kept.nodes.get(&snapshot.instance, round.now);
     let likely = known.or_else(|| private_dns(snapshot));
     if let Some(name) = likely {
-        let node = read(round, cluster, || cluster::node(client, &name)).await?;
+        let brief = Round { until: round.node_until, ..round };
+        let node = read(brief, cluster, || cluster::node(client, &name)).await;
+        if matches!(node, Err(Failure::CutOff)) && round.node_until < round.until {
+            app.kept.breakers.record(cluster, Reach::Silent, app.clock.now());
+        }
+        let node = node?;
         if let Some(node) = node.filter(|node| is_of(node, &snapshot.instance)) {
             app.kept.nodes.put(snapshot.instance.clone(), name, round.now);
             return Ok(Found::Node(Box::new(node)));
@@ -118,7 +124,7 @@ fn begin(node: Node) -> NodeLookup {
 /// What several instances of one cluster want read once.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
-    peers: Once<ClusterName, Read<Vec<Peer>>>,
+    peers: Once<ClusterName, Read<Peers>>,
     budgets: Once<ClusterName, Read<Vec<Budget>>>,
     services: Once<ClusterName, Read<Vec<Service>>>,
 }
@@ -163,15 +169,16 @@ struct Asks<'a> {
 
 impl Asks<'_> {
     /// The departing nodes. A list is used for as long as a health is.
-    async fn peers(self) -> Read<Vec<Peer>> {
+    async fn peers(self) -> Read<Peers> {
         let Self { round, cluster, client, shared } = self;
         if let Some(peers) = round.app.kept.peers.get(cluster, round.now) {
-            return Ok(peers.to_vec());
+            return Ok(peers);
         }
         let list = async || {
             let peers = plain(read(round, cluster, || cluster::departing(client)).await);
+            let peers = peers.map(Peers::from);
             if let Ok(peers) = &peers {
-                round.app.kept.peers.put(cluster.clone(), peers.clone().into(), round.now);
+                round.app.kept.peers.put(cluster.clone(), peers.clone(), round.now);
             }
             peers
         };

@@ -169,6 +169,9 @@ impl Default for Lag {
     }
 }
 
+/// Targets by group (ARN) and key.
+pub(crate) type News = BTreeSet<(String, (String, u16))>;
+
 /// All target groups.
 #[derive(Clone, Debug)]
 pub struct Elb {
@@ -182,7 +185,7 @@ pub struct Elb {
     pub version: u64,
     epoch: u32,
     /// The targets whose routes changed, by group, since somebody asked.
-    news: BTreeSet<(String, (String, u16))>,
+    news: News,
 }
 
 impl Default for Elb {
@@ -193,7 +196,7 @@ impl Default for Elb {
             probe: |world, id, _| !id.starts_with("i-") || world.aws.ec2.is_up(id),
             version: 0,
             epoch: 0,
-            news: BTreeSet::new(),
+            news: News::new(),
         }
     }
 }
@@ -297,7 +300,7 @@ impl Elb {
     }
 
     /// The targets whose routes may have changed since the last call, by group.
-    pub(crate) fn take_news(&mut self) -> BTreeSet<(String, (String, u16))> {
+    pub(crate) fn take_news(&mut self) -> News {
         std::mem::take(&mut self.news)
     }
 

@@ -149,12 +149,7 @@ impl Health {
                 not_before: start_at,
                 not_after: (ended == Ended::Rebooted).then_some(start_at + 7_200_000),
             });
-            Ec2::announced(
-                world,
-                id,
-                (start_at, ended, "Server.ScheduledStop"),
-                Some(arn.clone()),
-            );
+            Ec2::announced(world, id, (start_at, ended, "Server.ScheduledStop"), Some(arn.clone()));
         }
         let open = change.instances.clone();
         let announced = Announced { change, number, updates: 1, open };

@@ -57,7 +57,9 @@ impl Service {
         match self {
             Self::Autoscaling => "http://autoscaling.amazonaws.com/doc/2011-01-01/",
             Self::Elb => "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
-            Self::Ec2 | Self::Eks | Self::Events | Self::Sqs => "http://ec2.amazonaws.com/doc/2016-11-15/",
+            Self::Ec2 | Self::Eks | Self::Events | Self::Sqs => {
+                "http://ec2.amazonaws.com/doc/2016-11-15/"
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::kubernetes::object::{self, Key, Object, Part};
 use crate::kubernetes::selector::Selector;
 use crate::kubernetes::store::uid;
 use crate::kubernetes::workload::{Amount, Budget, Limit, UnhealthyPods};
-use crate::kubernetes::{Kubernetes, Task, news, plan, pod};
+use crate::kubernetes::{Kubernetes, Task, news, plan};
 use crate::world::{Millis, World};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -45,7 +45,7 @@ impl State {
     pub(super) fn count(&mut self, key: &Key, pod: Option<&Object>) {
         let pod = pod.filter(|pod| self.selector.matches(&pod.meta.labels));
         let now = pod.map(|pod| Member {
-            healthy: pod.meta.deletion.is_none() && pod::is_ready(pod),
+            healthy: pod.meta.deletion.is_none() && pod.is_ready(),
             owner: pod.controller().map(|owner| owner.uid.clone()),
         });
         let before = match &now {
@@ -128,7 +128,7 @@ pub(super) fn of_pod(world: &World, pod: &Object) -> Vec<Arc<Object>> {
 
 /// Whether the loss of this pod now would break a budget, by a fresh count.
 pub(super) fn would_break(world: &World, pod: &Object) -> bool {
-    let counts = pod::is_ready(pod) && pod.meta.deletion.is_none();
+    let counts = pod.is_ready() && pod.meta.deletion.is_none();
     counts && of_pod(world, pod).iter().any(|budget| count(world, budget, &[]).allowed() < 1)
 }
 

@@ -46,9 +46,8 @@ pub(super) fn meant(state: &mut owner::State, key: &Key, node: &Arc<str>) {
 
 /// The object of a pod is gone: its node may want another.
 pub(super) fn lost(state: &mut owner::State, key: &Key) {
-    let node = state.served.iter_mut().find_map(|(node, keys)| {
-        keys.remove(key).then(|| node.clone())
-    });
+    let node =
+        state.served.iter_mut().find_map(|(node, keys)| keys.remove(key).then(|| node.clone()));
     if let Some(node) = node {
         if state.served.get(&node).is_some_and(BTreeSet::is_empty) {
             state.served.remove(&node);

@@ -71,7 +71,7 @@ fn ask_budget(world: &World, pod: &Object) -> Result<Option<Arc<Object>>, Respon
     let number = |field: &str| budget.status[field].as_i64().unwrap_or(0);
     let (healthy, desired) = (number("currentHealthy"), number("desiredHealthy"));
     // A pod that is not Ready counts for nothing, so its loss needs no disruption.
-    if !pod::is_ready(pod) {
+    if !pod.is_ready() {
         let always = budget.spec["unhealthyPodEvictionPolicy"] == "AlwaysAllow";
         if always || healthy >= desired && desired > 0 {
             return Ok(None);

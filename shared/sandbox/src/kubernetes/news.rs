@@ -86,11 +86,13 @@ fn hear_pod(world: &mut World, change: &Change) -> Vec<Task> {
     world.kubernetes.room.hear_pod(&key, change.after.as_deref());
     measure::hear_pod(world, change);
     let mut tasks = Vec::new();
-    for pod in versions.iter().flatten() {
-        if let Some(owner) = pod.controller() {
+    let mut heard: Option<&Arc<str>> = None;
+    for owner in versions.iter().flatten().filter_map(|pod| pod.controller()) {
+        if heard != Some(&owner.uid) {
             owner::hear(world, &owner.uid, &key, change);
-            tasks.push(Task::Workload(owner.uid.clone()));
         }
+        heard = Some(&owner.uid);
+        tasks.push(Task::Workload(owner.uid.clone()));
     }
     if change.after.as_ref().is_some_and(|pod| pod.controller().is_none()) {
         let all = world.kubernetes.workloads.iter_mut();

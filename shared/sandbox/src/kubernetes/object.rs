@@ -160,14 +160,19 @@ pub struct Object {
     pub status: Part,
     /// Other fields at the top, as one JSON object, or null.
     pub rest: Part,
-    text: Text,
+    known: Known,
 }
 
-/// What a version was once written as. A copy has none: it is made to be changed.
+/// What was once found out about a version: its text, and what everybody asks of a pod. A copy has none of it: it is
+/// made to be changed.
 #[derive(Debug, Default)]
-struct Text(OnceLock<Box<[u8]>>);
+struct Known {
+    text: OnceLock<Box<[u8]>>,
+    ready: OnceLock<bool>,
+    node: OnceLock<Option<Arc<str>>>,
+}
 
-impl Clone for Text {
+impl Clone for Known {
     fn clone(&self) -> Self {
         Self::default()
     }
@@ -195,7 +200,7 @@ impl Object {
             spec: Part::default(),
             status: Part::default(),
             rest: Part::default(),
-            text: Text::default(),
+            known: Known::default(),
         }
     }
 
@@ -217,6 +222,22 @@ impl Object {
     /// Changes the labels.
     pub fn labels_mut(&mut self) -> &mut BTreeMap<String, String> {
         Arc::make_mut(&mut self.meta.labels)
+    }
+
+    /// Forgets what was found out while it was still being changed.
+    pub(crate) fn forget_known(&mut self) {
+        self.known = Known::default();
+    }
+
+    /// Whether it says of itself that it is Ready. Not to be asked of a copy that is being changed.
+    pub(crate) fn is_ready(&self) -> bool {
+        *self.known.ready.get_or_init(|| self.condition_is("Ready", "True"))
+    }
+
+    /// The node that a pod is bound to. Not to be asked of a copy that is being changed.
+    pub(crate) fn node(&self) -> Option<&Arc<str>> {
+        let find = || self.spec["nodeName"].as_str().map(Arc::from);
+        self.known.node.get_or_init(find).as_ref()
     }
 
     /// Whether a condition of its status has this status.
@@ -352,7 +373,7 @@ impl Object {
     }
 
     fn fields(&self) -> &[u8] {
-        self.text.0.get_or_init(|| {
+        self.known.text.get_or_init(|| {
             let mut text = Vec::with_capacity(2048);
             self.write_fields(&mut text);
             text.into()

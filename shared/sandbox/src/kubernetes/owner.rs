@@ -108,7 +108,7 @@ pub(super) fn note(world: &mut World, id: &Arc<str>, key: &Key) {
             && pod.meta.deletion.is_none()
             && !pod::is_terminal(pod)
     });
-    let ready = counts.map(|pod| pod::is_ready(pod));
+    let ready = counts.map(|pod| pod.is_ready());
     if let Some(state) = world.kubernetes.workloads.get_mut(id) {
         state.count(key, ready);
     }
@@ -183,7 +183,7 @@ fn replicas(world: &mut World, id: &Arc<str>) {
         // Who goes first: not placed, not Ready, then the youngest.
         active.sort_by_key(|pod| {
             let placed = pod.spec["nodeName"].is_string();
-            (placed, pod::is_ready(pod), std::cmp::Reverse(pod.meta.created))
+            (placed, pod.is_ready(), std::cmp::Reverse(pod.meta.created))
         });
         for pod in active.iter().take(count - wanted) {
             delete::delete_pod(world, &pod.key(), None);
@@ -203,8 +203,7 @@ fn claim(world: &mut World, id: &Arc<str>) {
         if pod.meta.deletion.is_some() || pod::is_terminal(pod) {
             continue;
         }
-        let matches =
-            *pod.meta.namespace == *namespace && selector.matches(&pod.meta.labels);
+        let matches = *pod.meta.namespace == *namespace && selector.matches(&pod.meta.labels);
         match pod.controller() {
             Some(own) if own.uid == *id && !matches => {
                 world.kubernetes.store.update(Kind::Pod, &key, |pod| {

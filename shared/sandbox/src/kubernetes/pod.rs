@@ -3,10 +3,10 @@
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::kubelet::Run;
 use crate::kubernetes::object::{self, Key, Object, Part};
-use crate::kubernetes::{daemon, owner};
 use crate::kubernetes::store::uid;
 use crate::kubernetes::volume;
 use crate::kubernetes::workload::{Workload, WorkloadKind};
+use crate::kubernetes::{daemon, owner};
 use crate::world::{Millis, World};
 use serde_json::{Value, json};
 use std::sync::Arc;

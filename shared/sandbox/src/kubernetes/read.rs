@@ -6,6 +6,7 @@ use crate::kubernetes::object::{Key, Object};
 use crate::kubernetes::selector::{Fields, Selector};
 use crate::kubernetes::status;
 use crate::world::World;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What a list or a watch is limited to.
@@ -39,7 +40,10 @@ impl Choice {
     ) -> Box<dyn Iterator<Item = (&'a Key, &'a Arc<Object>)> + 'a> {
         let store = &world.kubernetes.store;
         let node = self.fields.node().filter(|node| self.kind == Kind::Pod && !node.is_empty());
-        let chosen = move |entry: &(&Key, &Arc<Object>)| self.takes(entry.1);
+        // What an index chooses need not be asked again; there is one for nodes and one for pods.
+        let indexed = self.fields.is_indexed() && matches!(self.kind, Kind::Node | Kind::Pod);
+        let whole = indexed && self.namespace.is_empty() && self.labels.is_empty();
+        let chosen = move |entry: &(&Key, &Arc<Object>)| whole || self.takes(entry.1);
         match node {
             Some(node) => {
                 let keys = store.pods_on(node);
@@ -67,12 +71,42 @@ pub(super) fn get(world: &World, target: &Target) -> Result<Response, Response> 
     Ok(Response { status: 200, body })
 }
 
-/// Answers `GET` of a list.
+/// Lists as they were last written, each with the version of its kind that it shows.
+#[derive(Debug, Default)]
+pub(super) struct Lists(BTreeMap<String, (u64, Arc<[u8]>)>);
+
+/// So many lists are kept. More would cost memory, fewer would be written anew for each of a storm's processes.
+const LISTS_MAX: usize = 64;
+
+/// Answers `GET` of a list. Of pods there are too many that change too often for it to be kept.
 pub(super) fn list(
-    world: &World,
+    world: &mut World,
     target: &Target,
     request: &Request,
 ) -> Result<Response, Response> {
+    let whole = request.parameter("limit").is_empty() && request.parameter("continue").is_empty();
+    if !whole || target.kind == Kind::Pod {
+        return list_anew(world, target, request);
+    }
+    let [fields, labels] = ["fieldSelector", "labelSelector"].map(|name| request.parameter(name));
+    let name = format!("{}?{fields}&{labels}", request.path);
+    let latest = world.kubernetes.store.latest(target.kind, None);
+    let version = world.kubernetes.store.resource_version();
+    let head = head(target.kind, version, None);
+    if let Some((_, items)) = world.kubernetes.lists.0.get(&name).filter(|(at, _)| *at == latest) {
+        let body = [head.as_bytes(), items].concat();
+        return Ok(Response { status: 200, body });
+    }
+    let response = list_anew(world, target, request)?;
+    let lists = &mut world.kubernetes.lists.0;
+    if lists.len() >= LISTS_MAX {
+        lists.clear();
+    }
+    lists.insert(name, (latest, response.body.get(head.len()..).unwrap_or_default().into()));
+    Ok(response)
+}
+
+fn list_anew(world: &World, target: &Target, request: &Request) -> Result<Response, Response> {
     let choice = Choice::parse(target, request)?;
     let limit: usize = match request.parameter("limit") {
         "" | "0" => usize::MAX,
@@ -101,10 +135,11 @@ pub(super) fn list(
         chosen.push((key, object));
     }
     let last = chosen.last().map(|(key, _)| *key);
-    let more = last.filter(|_| rest > 0).map(|key| (token(version, key), rest));
     // The real server counts what remains only when nothing is filtered.
     let counted = choice.labels.is_empty() && choice.fields.is_empty();
-    let head = head(target.kind, version, more, counted);
+    let more = last.filter(|_| rest > 0);
+    let more = more.map(|key| (token(version, key), counted.then_some(rest)));
+    let head = head(target.kind, version, more);
     let size: usize = chosen.iter().map(|(_, object)| object.size() + 1).sum();
     let mut body = Vec::with_capacity(head.len() + size + 2);
     body.extend_from_slice(head.as_bytes());
@@ -122,7 +157,7 @@ pub(super) fn list(
 const EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 
 /// A list up to its items.
-fn head(kind: Kind, version: u64, more: Option<(String, usize)>, counted: bool) -> String {
+fn head(kind: Kind, version: u64, more: Option<(String, Option<usize>)>) -> String {
     let mut head = format!(
         "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{version}\"",
         kind.resource().kind,
@@ -132,7 +167,7 @@ fn head(kind: Kind, version: u64, more: Option<(String, usize)>, counted: bool) 
         head.push_str(",\"continue\":\"");
         head.push_str(&token);
         head.push('"');
-        if counted {
+        if let Some(rest) = rest {
             head.push_str(",\"remainingItemCount\":");
             head.push_str(&rest.to_string());
         }

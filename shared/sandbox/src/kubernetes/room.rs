@@ -104,16 +104,14 @@ impl Room {
 
     /// A pod changed, or is gone.
     pub(super) fn hear_pod(&mut self, key: &Key, pod: Option<&Object>) {
-        let node = pod
-            .filter(|pod| !pod::is_terminal(pod))
-            .and_then(|pod| pod.spec["nodeName"].as_str());
+        let node = pod.filter(|pod| !pod::is_terminal(pod)).and_then(|pod| pod.node());
         match (node, self.pods.get(key)) {
             (None, None) => {}
-            (Some(node), Some((known, _))) if **known == *node => {}
+            (Some(node), Some((known, _))) if known == node => {}
             (Some(node), _) => {
                 let owner = pod.and_then(|pod| pod.controller()).map(|owner| owner.uid.clone());
                 self.leave(key);
-                self.enter(key, &node.into(), owner);
+                self.enter(key, node, owner);
             }
             (None, Some(_)) => self.leave(key),
         }

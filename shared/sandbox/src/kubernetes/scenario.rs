@@ -78,7 +78,7 @@ impl Kubernetes {
                         .kubernetes
                         .store
                         .pods_of(id)
-                        .filter(|(_, pod)| !pod::is_ready(pod))
+                        .filter(|(_, pod)| !pod.is_ready())
                         .map(|(_, pod)| pod.meta.uid.clone()),
                 );
             }

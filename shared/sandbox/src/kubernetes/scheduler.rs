@@ -236,8 +236,7 @@ fn refuse_all(world: &mut World, place: &(i32, Arc<str>, Arc<str>), message: &st
     let news = std::mem::take(&mut queue.fresh);
     let small = queue.told.len() + news.len() <= TOLD_EACH_TIME_MAX;
     let again = queue.message != message && (small || now - queue.told_at >= TELL_MS);
-    let mut hear: Vec<Key> =
-        if again { queue.told.iter().cloned().collect() } else { Vec::new() };
+    let mut hear: Vec<Key> = if again { queue.told.iter().cloned().collect() } else { Vec::new() };
     hear.extend(news.iter().cloned());
     if again {
         message.clone_into(&mut queue.message);
@@ -255,4 +254,78 @@ fn refuse(world: &mut World, key: &Key, message: &str) {
     world.kubernetes.store.update(Kind::Pod, key, |pod| {
         pod.set_condition(now, "PodScheduled", "False", ("Unschedulable", message));
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{choose_by_class, choose_one_by_one, run_of};
+    use crate::kubernetes::node::Cordon;
+    use crate::kubernetes::{Kubernetes, NodeSpec, Taint, Toleration, Workload, WorkloadKind};
+    use crate::world::{Sandbox, World};
+
+    fn node(world: &mut World, number: u32) {
+        let name = format!("ip-10-0-0-{number}");
+        let mut spec = NodeSpec::new(&name, &format!("i-{number}"), "eu-west-1a");
+        let taints =
+            [("quiet", "PreferNoSchedule"), ("dedicated", "NoSchedule"), ("lost", "NoExecute")];
+        for (key, effect) in taints {
+            if world.rng.u32(0..4) == 0 {
+                spec.taints.push(Taint::new(key, effect));
+            }
+        }
+        spec.max_pods = world.rng.u32(1..6);
+        Kubernetes::add_node(world, spec);
+        if world.rng.u32(0..6) == 0 {
+            Kubernetes::cordon(world, &name, Cordon::On);
+        }
+    }
+
+    /// The index by classes says of every pod what a walk over all nodes says, whatever happened before.
+    #[test]
+    fn classes_say_what_a_walk_over_all_nodes_says() {
+        for seed in 0..60 {
+            let sandbox = Sandbox::new(seed, 0);
+            let world = &mut *sandbox.world();
+            (0..world.rng.u32(2..12)).for_each(|number| node(world, number));
+            for (index, name) in ["web", "api", "shop"].into_iter().enumerate() {
+                let replicas = world.rng.u32(1..9);
+                let mut work = Workload::new(WorkloadKind::Deployment, "a", name, replicas);
+                if index == 1 {
+                    work.tolerations = vec![Toleration::of("dedicated", "NoSchedule")];
+                }
+                Kubernetes::add_workload(world, work);
+            }
+            for step in 0..20 {
+                let pods: Vec<_> = world
+                    .kubernetes
+                    .store
+                    .all(super::Kind::Pod)
+                    .map(|(key, _)| key.clone())
+                    .collect();
+                for key in &pods {
+                    let Some(run) = run_of(world, key) else { continue };
+                    let tolerations = run.work.all_tolerations();
+                    let fast = choose_by_class(world, run, &tolerations);
+                    let slow = choose_one_by_one(world, run, &tolerations);
+                    assert_eq!(fast, slow, "seed {seed}, step {step}, {key}");
+                }
+                let victim = world.rng.choice(&pods).cloned();
+                match world.rng.u32(0..4) {
+                    0 => node(world, 100 + step),
+                    1 => {
+                        let name = format!("ip-10-0-0-{}", world.rng.u32(0..12));
+                        let cordon = if world.rng.bool() { Cordon::On } else { Cordon::Off };
+                        Kubernetes::cordon(world, &name, cordon);
+                    }
+                    _ => {
+                        if let Some(key) = victim {
+                            crate::kubernetes::delete::delete_pod(world, &key, None);
+                        }
+                    }
+                }
+                let to = world.now + 3_000;
+                world.advance(to);
+            }
+        }
+    }
 }

@@ -170,6 +170,11 @@ impl Fields {
         self.0.iter().find(node).map(|(_, value, _)| value.as_str())
     }
 
+    /// Whether an index answers all of it: a pod's node alone, or unschedulable nodes alone.
+    pub(crate) fn is_indexed(&self) -> bool {
+        self.0.len() == 1 && (self.node().is_some_and(|node| !node.is_empty()) || self.cordoned())
+    }
+
     /// Whether it asks for unschedulable nodes: a list then need not look at the others.
     pub(crate) fn cordoned(&self) -> bool {
         let cordoned = |(field, value, equal): &(String, String, bool)| {

@@ -202,9 +202,8 @@ impl Service {
             self.slices.get(number).is_none_or(|slice| slice.lines.len() < SLICE_MAX)
         };
         let known = dirty.iter().chain(self.slices.keys()).copied().find(|number| room(number));
-        let number = known.unwrap_or_else(|| {
-            self.slices.keys().next_back().map_or(0, |last| last + 1)
-        });
+        let number =
+            known.unwrap_or_else(|| self.slices.keys().next_back().map_or(0, |last| last + 1));
         self.places.insert(key.clone(), number);
         if let Ok(index) = self.keys.binary_search(key)
             && let Some(endpoint) = self.endpoints.get(index).cloned()
@@ -254,7 +253,7 @@ fn endpoint(selector: &Selector, pod: &Object, now: Millis) -> Option<Endpoint> 
     if pod::is_terminal(pod) || !selector.matches(&pod.meta.labels) {
         return None;
     }
-    let (serving, terminating) = (pod::is_ready(pod), pod.meta.deletion.is_some());
+    let (serving, terminating) = (pod.is_ready(), pod.meta.deletion.is_some());
     Some(Endpoint {
         pod_uid: (*pod.meta.uid).to_owned(),
         pod: (*pod.meta.name).to_owned(),

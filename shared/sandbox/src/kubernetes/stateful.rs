@@ -19,7 +19,7 @@ pub(super) fn reconcile(world: &mut World, id: &Arc<str>) {
             pod::create(world, id, &name, None);
             return;
         };
-        if found.meta.deletion.is_some() || !pod::is_ready(found) {
+        if found.meta.deletion.is_some() || !found.is_ready() {
             return;
         }
     }

@@ -172,12 +172,20 @@ pub(crate) fn invalid(kind: Kind, name: &str, causes: &[Cause]) -> Response {
 
 /// 429: a disruption budget refuses an eviction.
 pub(crate) fn too_many_requests(cause: &str, retry_after_seconds: u32) -> Response {
-    let mut details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
-    if retry_after_seconds > 0 {
-        details["retryAfterSeconds"] = retry_after_seconds.into();
-    }
     let message = "Cannot evict pod as it would violate the pod's disruption budget.";
-    failure(429, "TooManyRequests", message, details)
+    if retry_after_seconds > 0 {
+        let mut details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
+        details["retryAfterSeconds"] = retry_after_seconds.into();
+        return failure(429, "TooManyRequests", message, details);
+    }
+    // The most frequent refusal of all, so it is written out.
+    let cause = Value::from(cause);
+    let body = format!(
+        "{{\"kind\":\"Status\",\"apiVersion\":\"v1\",\"metadata\":{{}},\"status\":\"Failure\",\
+         \"message\":\"{message}\",\"reason\":\"TooManyRequests\",\"details\":{{\"causes\":\
+         [{{\"reason\":\"DisruptionBudget\",\"message\":{cause}}}]}},\"code\":429}}"
+    );
+    Response { status: 429, body: body.into_bytes() }
 }
 
 /// 500: two budgets select one pod. The real server gives no reason with it.

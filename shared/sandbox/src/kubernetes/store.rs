@@ -36,7 +36,8 @@ impl Change {
 /// All objects.
 #[derive(Debug, Default)]
 pub struct Store {
-    objects: BTreeMap<Kind, BTreeMap<Key, Arc<Object>>>,
+    /// By kind, in the order of their declaration.
+    objects: [BTreeMap<Key, Arc<Object>>; Kind::ALL.len()],
     resource_version: u64,
     history: VecDeque<Change>,
     /// Watches from before this version are too old.
@@ -66,12 +67,12 @@ impl Store {
 
     /// One object.
     pub fn get(&self, kind: Kind, key: &str) -> Option<&Arc<Object>> {
-        self.objects.get(&kind)?.get(key)
+        self.objects[kind as usize].get(key)
     }
 
     /// All objects of a kind, in the order of their keys.
     pub fn all(&self, kind: Kind) -> impl Iterator<Item = (&Key, &Arc<Object>)> {
-        self.objects.get(&kind).into_iter().flatten()
+        self.objects[kind as usize].iter()
     }
 
     /// The objects of a kind in one namespace.
@@ -82,8 +83,8 @@ impl Store {
     ) -> impl Iterator<Item = (&Key, &Arc<Object>)> {
         let first = crate::kubernetes::object::key(namespace, "");
         let end = first.len();
-        let rest = self.objects.get(&kind).map(|all| all.range(first.clone()..));
-        rest.into_iter().flatten().take_while(move |(key, _)| key.get(..end) == Some(&*first))
+        let rest = self.objects[kind as usize].range(first.clone()..);
+        rest.take_while(move |(key, _)| key.get(..end) == Some(&*first))
     }
 
     /// The keys of a node's pods.
@@ -98,7 +99,7 @@ impl Store {
 
     /// How many objects of a kind there are.
     pub fn count(&self, kind: Kind) -> usize {
-        self.objects.get(&kind).map_or(0, BTreeMap::len)
+        self.objects[kind as usize].len()
     }
 
     /// The number of the latest write to an object of a kind; for pods of a node, if one is named, alone.
@@ -120,8 +121,9 @@ impl Store {
     pub fn put(&mut self, mut object: Object) -> Arc<Object> {
         self.resource_version += 1;
         object.meta.resource_version = self.resource_version;
+        object.forget_known();
         let (kind, key, after) = (object.kind, object.key(), Arc::new(object));
-        let before = self.objects.entry(kind).or_default().insert(key.clone(), after.clone());
+        let before = self.objects[kind as usize].insert(key.clone(), after.clone());
         self.index(&key, before.as_deref(), Some(&after));
         self.record(kind, before, Some(after.clone()));
         after
@@ -141,7 +143,7 @@ impl Store {
 
     /// Removes an object. The last version that watches see carries the number of the removal.
     pub fn remove(&mut self, kind: Kind, key: &str) -> Option<Arc<Object>> {
-        let (key, last) = self.objects.get_mut(&kind)?.remove_entry(key)?;
+        let (key, last) = self.objects[kind as usize].remove_entry(key)?;
         self.index(&key, Some(&last), None);
         self.resource_version += 1;
         let mut last = Object::clone(&last);
@@ -177,10 +179,10 @@ impl Store {
         self.latest.insert(kind, resource_version);
         if kind == Kind::Pod {
             for version in [&before, &after].into_iter().flatten() {
-                let Some(node) = version.spec["nodeName"].as_str() else { continue };
+                let Some(node) = version.node() else { continue };
                 match self.latest_on.get_mut(node) {
                     Some(latest) => *latest = resource_version,
-                    None => drop(self.latest_on.insert(node.into(), resource_version)),
+                    None => drop(self.latest_on.insert(node.clone(), resource_version)),
                 }
             }
         }
@@ -217,7 +219,7 @@ fn owner(pod: &Object) -> &str {
 }
 
 fn node(pod: &Object) -> Option<&str> {
-    pod.spec["nodeName"].as_str()
+    pod.node().map(|node| &**node)
 }
 
 type Index = BTreeMap<Arc<str>, BTreeSet<Key>>;

@@ -1,5 +1,10 @@
 //! MD5 (RFC 1321), for `md5OfBody` alone.
 
+use std::sync::LazyLock;
+
+/// [`sine`] of each step.
+static SINES: LazyLock<[u32; 64]> = LazyLock::new(|| std::array::from_fn(sine));
+
 /// The rotations of the four rounds.
 const SHIFTS: [[u32; 4]; 4] = [[7, 12, 17, 22], [5, 9, 14, 20], [4, 11, 16, 23], [6, 10, 15, 21]];
 
@@ -29,6 +34,7 @@ fn mix(state: &mut [u32; 4], block: &[u8; 64]) {
     let words: Vec<u32> =
         block.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
     let [mut a, mut b, mut c, mut d] = *state;
+    let sines = &*SINES;
     for step in 0..64_usize {
         let (bits, word) = match step / 16 {
             0 => ((b & c) | (!b & d), step),
@@ -36,7 +42,7 @@ fn mix(state: &mut [u32; 4], block: &[u8; 64]) {
             2 => (b ^ c ^ d, 3 * step + 5),
             _ => (c ^ (b | !d), 7 * step),
         };
-        let sum = a.wrapping_add(bits).wrapping_add(sine(step)).wrapping_add(words[word % 16]);
+        let sum = a.wrapping_add(bits).wrapping_add(sines[step]).wrapping_add(words[word % 16]);
         let turned = sum.rotate_left(SHIFTS[step / 16][step % 4]);
         (a, d, c, b) = (d, c, b, b.wrapping_add(turned));
     }

@@ -6,6 +6,7 @@
 use super::ScenarioEvent;
 use crate::aws::elbv2::{Elb, Health};
 use crate::kubernetes::Kind;
+use crate::kubernetes::node::instance_of;
 use crate::kubernetes::object::Object;
 use crate::kubernetes::rule::EXCLUDE;
 use crate::world::{Event, Millis, World};
@@ -51,11 +52,12 @@ impl Registrar {
     pub(super) fn tick(world: &mut World, index: usize) {
         Self::plan(world, index);
         let seen = (world.kubernetes.resource_version(), world.aws.elb.version);
-        let Some(mut registrar) = world.registrars.get(index).cloned() else { return };
-        if registrar.seen == seen {
+        let Some(known) = world.registrars.get_mut(index).filter(|known| known.seen != seen) else {
             return;
-        }
-        registrar.seen = seen;
+        };
+        known.seen = seen;
+        let mut registrar =
+            Self { group: known.group.clone(), known: std::mem::take(&mut known.known), ..*known };
         match registrar.who {
             Who::Script => registrar.register_new(world),
             Who::Controller => registrar.reconcile(world),
@@ -69,7 +71,8 @@ impl Registrar {
     }
 
     fn register_new(&mut self, world: &mut World) {
-        let ready: Vec<String> = nodes(world, |node| node.condition_is("Ready", "True"));
+        let new = |node: &Object| !self.known.contains(instance_of(node)) && node.is_ready();
+        let ready: Vec<String> = nodes(world, new);
         for instance in ready {
             if world.aws.ec2.is_up(&instance) && self.known.insert(instance.clone()) {
                 world.remember_aws();
@@ -106,8 +109,8 @@ impl Registrar {
 fn nodes(world: &World, wanted: impl Fn(&Object) -> bool) -> Vec<String> {
     let nodes = world.kubernetes.store.all(Kind::Node).filter(|(_, node)| wanted(node));
     nodes
-        .filter_map(|(_, node)| node.spec["providerID"].as_str()?.rsplit('/').next())
-        .map(str::to_owned)
+        .map(|(_, node)| instance_of(node).to_owned())
+        .filter(|instance| !instance.is_empty())
         .collect()
 }
 

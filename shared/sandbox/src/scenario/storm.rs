@@ -180,9 +180,8 @@ impl Storm {
                 .get(index)
                 .map_or_else(|| format!("app-{index:02}"), |front| front.target_group.name.clone());
             let count = all / self.deployments + usize::from(index < all % self.deployments);
-            let limit = Limit::MaxUnavailable(crate::kubernetes::Amount::Percent(
-                self.unavailable_percent,
-            ));
+            let limit =
+                Limit::MaxUnavailable(crate::kubernetes::Amount::Percent(self.unavailable_percent));
             let budget = Budget { limit, unhealthy: UnhealthyPods::default() };
             let replicas = u32::try_from(count).unwrap_or(u32::MAX);
             let work = Workload {
@@ -209,8 +208,7 @@ impl Storm {
             machines.iter().map(|machine| machine.instance.clone()).collect();
         let mut groups = Vec::new();
         for front in &self.fronts {
-            let spec =
-                TargetGroupSpec { targets: targets.clone(), ..front.target_group.clone() };
+            let spec = TargetGroupSpec { targets: targets.clone(), ..front.target_group.clone() };
             let (name, port) = (spec.name.clone(), spec.port);
             let arn = Elb::add_target_group(world, spec);
             super::own(world, (front.owner, &name), (&arn, port));

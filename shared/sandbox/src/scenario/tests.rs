@@ -1,6 +1,9 @@
 //! The ready-made worlds as wholes: quiet ones drop nothing, a lost node does, and seeds repeat.
 
-use super::{Front, INTERRUPTION_QUEUE, Incident, LIFECYCLE_QUEUE, Owner, Place, START, Scenario};
+use super::{
+    Front, GROUP, INTERRUPTION_QUEUE, Incident, LIFECYCLE_QUEUE, Owner, Place, START, STEADY_GROUP,
+    Scenario, Storm,
+};
 use crate::aws::autoscaling::{AsgSpec, Autoscaling, LifecycleState};
 use crate::aws::ec2::State;
 use crate::aws::eks::Eks;
@@ -261,7 +264,8 @@ async fn what_spot_stopped_comes_back_as_the_same_node_with_another_boot() {
     let read = |place: &Place| {
         let world = place.sandbox.world();
         let node = world.kubernetes.node(&node).expect("it is registered");
-        let shut = node.spec["taints"].to_string().contains("node.cloudprovider.kubernetes.io/shutdown");
+        let shut =
+            node.spec["taints"].to_string().contains("node.cloudprovider.kubernetes.io/shutdown");
         (node.meta.uid.clone(), node.status["nodeInfo"]["bootID"].clone(), shut)
     };
     let (uid, boot, shut) = read(&place);
@@ -357,4 +361,138 @@ async fn a_cluster_of_another_name_has_its_own_objects_and_may_be_silent() {
     let api = nodes("broken");
     assert!(tokio::time::timeout(patience, api.list(&ListParams::default())).await.is_err());
     assert_eq!(list("demo").await.len(), 4, "the healthy one still answers");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_has_its_nodes_pods_targets_and_budgets() {
+    let storm = Storm::new(1, 60);
+    let place = storm.build();
+    let world = place.sandbox.world();
+    assert_eq!((place.machines.len(), place.groups.len()), (75, 3));
+    let members = |name: &str| world.aws.autoscaling.groups[name].members.len();
+    assert_eq!((members(GROUP), members(STEADY_GROUP)), (60, 15));
+    for (index, machine) in place.machines.iter().enumerate() {
+        let node = world.kubernetes.node(&machine.node).expect("it is registered");
+        let soft = node.spec["taints"][0]["effect"] == "PreferNoSchedule";
+        let evictable = world.kubernetes.evictable_on(&machine.node);
+        assert_eq!((soft, evictable), (index < 60, if index < 60 { 10 } else { 0 }), "{index}");
+        assert_eq!(world.kubernetes.pods_on(&machine.node).count(), evictable + 1, "an agent");
+    }
+    for arn in &place.groups {
+        assert_eq!(world.aws.elb.groups[arn].living(), 75);
+    }
+    let budgets = world.kubernetes.store.all(crate::kubernetes::Kind::PodDisruptionBudget);
+    let allowed: Vec<i64> =
+        budgets.map(|(_, one)| one.status["disruptionsAllowed"].as_i64().unwrap()).collect();
+    assert_eq!(allowed, [20; 3], "10 % of 200 pods");
+}
+
+/// What a storm left behind, for runs that repeat.
+async fn weather(seed: u64) -> String {
+    let place = Storm::new(seed, 30).build();
+    place.sandbox.run_until(START + 160_000).await;
+    let world = place.sandbox.world();
+    format!(
+        "{:?} {:?} {}",
+        world.measures,
+        world.traffic.reports(),
+        world.kubernetes.resource_version()
+    )
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_a_storm_all_are_warned_within_a_second_and_replaced_after_a_minute() {
+    let place = Storm::new(2, 30).build();
+    place.sandbox.run_until(START + 12_000).await;
+    {
+        let world = place.sandbox.world();
+        assert_eq!(world.measures.departures.len(), 30);
+        let warned: Vec<_> = world.measures.departures.values().map(|it| it.warned_at).collect();
+        let (first, last) = (warned.iter().min().unwrap(), warned.iter().max().unwrap());
+        assert!(last - first < 1_000 && *first >= START + 10_000);
+        assert!(world.aws.autoscaling.actions.len() >= 30, "the hooks came with the warnings");
+    }
+    place.sandbox.run_until(START + 100_000).await;
+    {
+        let world = place.sandbox.world();
+        for arn in &place.groups {
+            assert_eq!(world.aws.elb.groups[arn].living(), 30 + 8 + 30, "old, steady and new");
+        }
+        let name = |node: &crate::kubernetes::object::Object| {
+            node.spec["taints"][0]["key"].as_str().unwrap_or_default().to_owned()
+        };
+        let nodes = world.kubernetes.store.all(crate::kubernetes::Kind::Node);
+        let spot = nodes.filter(|(_, node)| name(node) == super::SPOT_TAINT).count();
+        assert_eq!(spot, 60, "a replacement has its group's taint");
+    }
+    place.sandbox.run_until(START + 140_000).await;
+    let world = place.sandbox.world();
+    for departure in world.measures.departures.values() {
+        assert_eq!((departure.cordoned_at, departure.drained_at), (None, None), "nobody did");
+        let left = departure.died_at.unwrap() - departure.warned_at;
+        assert!((120_000..=122_000).contains(&left), "{left}");
+    }
+    for fewest in world.measures.fewest.values() {
+        assert_eq!(fewest.targets, 38, "the new ones were there before the old ones went");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storm_repeats() {
+    assert_eq!(weather(3).await, weather(3).await);
+    assert_ne!(weather(3).await, weather(4).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_departure_is_measured_from_its_warning_on() {
+    let mut storm = Storm::new(5, 3);
+    storm.within_ms = 1;
+    let place = storm.build();
+    let (node, instance) = (place.machines[0].node.clone(), place.machines[0].instance.clone());
+    place.sandbox.run_until(START + 12_000).await;
+    let client = kube::Client::new(place.sandbox.kubernetes(1), "default");
+    let nodes: Api<Node> = Api::all(client.clone());
+    let patch = kube::api::Patch::Merge(serde_json::json!({"spec": {"unschedulable": true}}));
+    nodes.patch(&node, &kube::api::PatchParams::default(), &patch).await.unwrap();
+    for (arn, port) in place.groups.iter().zip([30_080, 30_081, 30_082]) {
+        Elb::deregister(&mut place.sandbox.world(), arn, &instance, port);
+        place.sandbox.run_until(place.sandbox.now() + 1_000).await;
+    }
+    let pods: Api<Pod> = Api::namespaced(client, "default");
+    let here = ListParams::default().fields(&format!("spec.nodeName={node}"));
+    for pod in pods.list(&here).await.unwrap() {
+        pods.delete(&pod.metadata.name.unwrap(), &DeleteParams::default()).await.unwrap();
+    }
+    place.sandbox.run_until(START + 40_000).await;
+    let world = place.sandbox.world();
+    let departure = world.measures.departures[&instance];
+    let after = |at: Option<i64>| at.map(|at| at - departure.warned_at).unwrap();
+    assert!((2_000..2_100).contains(&after(departure.cordoned_at)), "{departure:?}");
+    assert!((4_000..4_100).contains(&after(departure.withdrawn_at)), "{departure:?}");
+    assert!((9_000..13_000).contains(&after(departure.drained_at)), "{departure:?}");
+    assert_eq!(departure.died_at, None);
+    let spread = world.measures.spread(|it| it.cordoned_at).unwrap();
+    let only = after(departure.cordoned_at);
+    assert_eq!((spread.count, spread.p50, spread.p99, spread.last), (1, only, only, only));
+    for arn in &place.groups {
+        assert_eq!(world.measures.fewest[arn].targets, 3, "of four");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_rebooted_forwards_again() {
+    let mut scenario = Scenario::small(14);
+    scenario.hooks.clear();
+    scenario.fronts[0].target_group.deregistration_delay_seconds = 30;
+    scenario.incidents = vec![(1_000, 0, Incident::ReplaceRootVolume)];
+    let place = run(&scenario, 10).await;
+    let (world, instance) = (place.sandbox.world(), &place.machines[0].instance);
+    assert_eq!(world.aws.ec2.instances[instance].boot, 2);
+    for arn in &place.groups {
+        let targets = &world.aws.elb.groups[arn].targets;
+        let mut ours = targets.iter().filter(|((id, _), _)| id == instance);
+        assert!(ours.all(|(_, target)| target.health == Health::Healthy), "{targets:?}");
+        assert_eq!(world.aws.elb.groups[arn].living(), 4);
+    }
+    assert_eq!(world.traffic.last_request_through(instance), Some(world.now));
 }

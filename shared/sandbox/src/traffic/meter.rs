@@ -342,13 +342,8 @@ impl Meter {
             return;
         }
         let (now, oldest) = (self.since, self.oldest());
-        let mut used = Used {
-            pool: pool.clone(),
-            lanes: 1,
-            targets,
-            serving: 0,
-            failing: BTreeMap::new(),
-        };
+        let mut used =
+            Used { pool: pool.clone(), lanes: 1, targets, serving: 0, failing: BTreeMap::new() };
         for name in &pool.pods {
             if !self.pods.contains_key(name) {
                 let mut pod = Pod { hop: look(name), serves: Log::default() };

@@ -4,8 +4,8 @@
 //! undone by an earlier one. A kube-proxy starts when its kubelet has joined and is lost with its host.
 //! Beyond [`LANES_MAX`] nodes some share a lane: they hear of each change in the same moment.
 
-use super::flow::Pool;
 use super::TrafficEvent;
+use super::flow::Pool;
 use crate::kubernetes::Endpoint;
 use crate::kubernetes::object::{self, Key};
 use crate::world::{Event, Millis, World};
@@ -69,14 +69,23 @@ struct Proxy {
     waits_for: BTreeSet<usize>,
 }
 
+/// What a kube-proxy waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Before {
+    /// Nothing: its kubelet has just joined.
+    Start,
+    /// Its host is up, and its kubelet has yet to join.
+    Join,
+}
+
 /// All kube-proxies.
 #[derive(Debug, Default)]
 pub(super) struct Proxies {
     services: Vec<Service>,
     lanes: BTreeMap<Arc<str>, Lane>,
     proxies: BTreeMap<Arc<str>, Proxy>,
-    /// Nodes that registered and have no kube-proxy yet.
-    fresh: BTreeSet<Arc<str>>,
+    /// Instances that have no kube-proxy yet, and what has to happen before theirs starts.
+    fresh: BTreeMap<Arc<str>, Before>,
     changes: u64,
     pools: u64,
 }
@@ -146,9 +155,11 @@ impl Proxies {
         }
     }
 
-    /// A node registered: its kube-proxy starts with the next change of anything.
-    pub(super) fn registered(&mut self, instance: &str) {
-        self.fresh.insert(instance.into());
+    /// A node registered, or its host came up again: its kube-proxy starts with the next change of anything.
+    pub(super) fn comes(&mut self, instance: &str, before: Before) {
+        if !self.proxies.contains_key(instance) {
+            self.fresh.insert(instance.into(), before);
+        }
     }
 
     /// The kube-proxy of an instance is gone with its host.
@@ -183,15 +194,15 @@ impl Proxies {
     }
 
     /// Instances whose kube-proxy starts now.
-    fn starters(&mut self, world: &World) -> Vec<Arc<str>> {
-        let starts = |id: &Arc<str>| {
+    fn starters(&mut self, world: &World) -> Vec<(Arc<str>, Before)> {
+        let mut fresh: Vec<(Arc<str>, Before)> =
+            std::mem::take(&mut self.fresh).into_iter().collect();
+        fresh.retain(|(id, _)| {
             world.aws.ec2.is_up(id)
                 && !self.proxies.contains_key(id)
                 && world.kubernetes.node_of_instance(id).is_some()
-        };
-        let starters: Vec<Arc<str>> = self.fresh.iter().filter(|id| starts(id)).cloned().collect();
-        self.fresh.clear();
-        starters
+        });
+        fresh
     }
 
     /// Gives an instance a lane: of its own, or the one with the fewest members. True if it is its own.
@@ -226,8 +237,12 @@ pub(super) fn follow_up(world: &mut World, changed: &BTreeSet<usize>) {
             send(world, &proxies, (&lane, *service), 0);
         }
     }
-    for instance in proxies.starters(world) {
-        let starts = world.kubernetes.template.join_ms + world.rng.i64(START_MS);
+    for (instance, before) in proxies.starters(world) {
+        let joins = match before {
+            Before::Start => 0,
+            Before::Join => world.kubernetes.template.join_ms,
+        };
+        let starts = joins + world.rng.i64(START_MS);
         let own = proxies.admit(&instance);
         for service in 0..proxies.services.len() {
             if own {
@@ -242,12 +257,7 @@ pub(super) fn follow_up(world: &mut World, changed: &BTreeSet<usize>) {
     world.traffic.proxies = proxies;
 }
 
-fn send(
-    world: &mut World,
-    proxies: &Proxies,
-    (lane, service): (&Arc<str>, usize),
-    starts: Millis,
-) {
+fn send(world: &mut World, proxies: &Proxies, (lane, service): (&Arc<str>, usize), starts: Millis) {
     let view = proxies.services[service].latest.clone();
     let arrival = Arrival { lane: lane.clone(), service, view };
     let lag = starts + world.rng.i64(LAG_MS);
@@ -264,8 +274,9 @@ pub(super) fn start_full(world: &mut World) {
             proxies.refresh(world, service);
         }
     }
-    proxies.fresh = world.aws.ec2.instances.keys().map(|id| id.as_str().into()).collect();
-    for instance in proxies.starters(world) {
+    let all = world.aws.ec2.instances.keys();
+    proxies.fresh = all.map(|id| (id.as_str().into(), Before::Start)).collect();
+    for (instance, _) in proxies.starters(world) {
         proxies.admit(&instance);
     }
     for proxy in proxies.proxies.values_mut() {
@@ -289,11 +300,8 @@ pub(super) fn usable<'a>(
 ) -> impl Iterator<Item = &'a Endpoint> {
     let any_ready = endpoints.iter().any(|endpoint| endpoint.ready && here(endpoint));
     endpoints.iter().filter(move |endpoint| {
-        let gets = if any_ready {
-            endpoint.ready
-        } else {
-            endpoint.serving && endpoint.terminating
-        };
+        let gets =
+            if any_ready { endpoint.ready } else { endpoint.serving && endpoint.terminating };
         gets && here(endpoint)
     })
 }

@@ -52,8 +52,8 @@ impl State {
         Hop { serves: alive, runs: alive, host: Some(name(host)), host_up: self.up[host] }
     }
 
-    /// Tells a meter what changed from one state to this one. Hosts with the same view share a lane if `shared`.
-    fn tell(&self, meter: &mut Meter, before: &Self, pools: &mut Pools, shared: bool) {
+    /// Tells a meter what changed from one state to this one.
+    fn tell(&self, meter: &mut Meter, before: &Self, pools: &mut Pools) {
         for host in 0..HOSTS {
             let view: BTreeSet<Arc<str>> = self.view[host].iter().map(|pod| name(*pod)).collect();
             let onward = if view.is_empty() {
@@ -61,8 +61,7 @@ impl State {
             } else {
                 Onward::Pool(pools.of(&view))
             };
-            let lane: Arc<str> =
-                if shared { format!("{view:?}").into() } else { name(host) };
+            let lane: Arc<str> = if pools.shared { format!("{view:?}").into() } else { name(host) };
             meter.put_lane(&lane, &onward, |pod| self.hop(pod.parse().unwrap()));
             let place = match (self.in_group[host], self.up[host]) {
                 (false, _) => Place::Absent,
@@ -113,14 +112,17 @@ fn name(number: usize) -> Arc<str> {
 }
 
 /// A pool for each set of pods that was ever asked for.
-#[derive(Default)]
-struct Pools(BTreeMap<BTreeSet<Arc<str>>, Arc<Pool>>);
+struct Pools {
+    /// Whether hosts with the same pods share a lane.
+    shared: bool,
+    all: BTreeMap<BTreeSet<Arc<str>>, Arc<Pool>>,
+}
 
 impl Pools {
     fn of(&mut self, pods: &BTreeSet<Arc<str>>) -> Arc<Pool> {
-        let number = u64::try_from(self.0.len()).unwrap();
+        let number = u64::try_from(self.all.len()).unwrap();
         let new = || Arc::new(Pool { number, pods: pods.clone() });
-        self.0.entry(pods.clone()).or_insert_with(new).clone()
+        self.all.entry(pods.clone()).or_insert_with(new).clone()
     }
 }
 
@@ -151,23 +153,23 @@ fn arithmetic_agrees_with_following_every_request() {
     for seed in 0..300 {
         let mut rng = fastrand::Rng::with_seed(seed);
         let request_ms = [0, 1, 40, 300][rng.usize(0..4)];
-        let shared = rng.bool();
         let mut state = State {
             up: vec![true; HOSTS],
             in_group: vec![true; HOSTS],
             pod_alive: vec![true; PODS],
             view: vec![(0..PODS).collect(); HOSTS],
         };
-        let (mut meter, mut pools) = (Meter::new(1_000.0, request_ms, 0), Pools::default());
+        let mut meter = Meter::new(1_000.0, request_ms, 0);
+        let mut pools = Pools { shared: rng.bool(), all: BTreeMap::new() };
         meter.begin(0);
-        state.tell(&mut meter, &state, &mut pools, shared);
+        state.tell(&mut meter, &state, &mut pools);
         let (mut now, mut history) = (0, vec![(0, state.clone())]);
         for _ in 0..40 {
             now += rng.i64(1..120);
             let before = state.clone();
             state.change(&mut rng);
             meter.begin(now);
-            state.tell(&mut meter, &before, &mut pools, shared);
+            state.tell(&mut meter, &before, &mut pools);
             history.push((now, state.clone()));
         }
         let expected = one_by_one(&history, now + 50, request_ms);
@@ -216,8 +218,18 @@ fn every_cause_has_its_case() {
             Some(hop([true, true])),
             Some(Cause::TargetGone),
         ),
-        ("pod deaf", Place::Lane("lane".into()), Some(hop([false, true])), Some(Cause::PodNotListening)),
-        ("pod's node gone", Place::Lane("lane".into()), Some(hop([false, false])), Some(Cause::PodNodeGone)),
+        (
+            "pod deaf",
+            Place::Lane("lane".into()),
+            Some(hop([false, true])),
+            Some(Cause::PodNotListening),
+        ),
+        (
+            "pod's node gone",
+            Place::Lane("lane".into()),
+            Some(hop([false, false])),
+            Some(Cause::PodNodeGone),
+        ),
         ("fine", Place::Lane("lane".into()), Some(hop([true, true])), None),
     ];
     for (name, place, hop, cause) in rows {

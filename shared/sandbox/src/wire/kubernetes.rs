@@ -119,11 +119,7 @@ struct Watch {
 
 impl Watch {
     /// Opens a watch, unless the caller may not have it.
-    fn new(
-        wire: &KubernetesWire,
-        world: &mut World,
-        request: &Request,
-    ) -> Result<Self, Response> {
+    fn new(wire: &KubernetesWire, world: &mut World, request: &Request) -> Result<Self, Response> {
         let number = |name: &str| request.query.get(name).and_then(|value| value.parse().ok());
         let seconds = number("timeoutSeconds").map_or(WATCH_SECONDS, u64::cast_signed);
         let mut watch = Self {

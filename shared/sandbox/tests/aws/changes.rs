@@ -37,7 +37,10 @@ fn each_kind_ends_as_its_code_says() {
             assert_eq!(detail["eventTypeCode"], kind.event_type_code());
             assert_eq!(detail["eventTypeCategory"], "scheduledChange");
             assert_eq!(detail["startTime"], "Sun, 22 Nov 2026 13:00:00 GMT");
-            assert_eq!((&detail["statusCode"], &detail["backupEvent"]), (&"open".into(), &"false".into()));
+            assert_eq!(
+                (&detail["statusCode"], &detail["backupEvent"]),
+                (&"open".into(), &"false".into())
+            );
             let shown = call(world, "ec2", "DescribeInstanceStatus", &ONE);
             assert_eq!(shown.one("notBefore"), "2026-11-22T13:00:00.000Z");
             let eventful = shown.all("eventsSet");

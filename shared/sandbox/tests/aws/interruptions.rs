@@ -40,8 +40,7 @@ fn each_kind_of_spot_interruption_ends_in_its_own_state() {
             let body = detail(world, "EC2 Spot Instance Interruption Warning");
             assert_eq!(body["detail"]["instance-action"], word);
             assert_eq!(
-                body["resources"][0],
-                "arn:aws:ec2:eu-central-1:123456789012:instance/i-1",
+                body["resources"][0], "arn:aws:ec2:eu-central-1:123456789012:instance/i-1",
                 "{word}"
             );
             if lead > 0 {

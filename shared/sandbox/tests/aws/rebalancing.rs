@@ -8,8 +8,19 @@ use sandbox::aws::elbv2::Elb;
 
 const PORT: u16 = 30_080;
 
+/// Whether the group has capacity rebalancing.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Rebalance {
+    On,
+    Off,
+}
+
 /// The group of three, with nothing attached, so that the hook comes as soon as it may.
-fn with_spot<R>(hooks: Vec<HookSpec>, rebalance: bool, test: impl FnOnce(&mut World) -> R) -> R {
+fn with_spot<R>(
+    hooks: Vec<HookSpec>,
+    rebalance: Rebalance,
+    test: impl FnOnce(&mut World) -> R,
+) -> R {
     with_nodes(hooks, |world, arn| {
         for id in ["i-1", "i-2", "i-3"] {
             Elb::deregister(world, arn, id, PORT);
@@ -17,7 +28,7 @@ fn with_spot<R>(hooks: Vec<HookSpec>, rebalance: bool, test: impl FnOnce(&mut Wo
         after(world, 301);
         let group = world.aws.autoscaling.groups.get_mut("nodes").expect("it is there");
         group.spec.target_groups.clear();
-        group.spec.capacity_rebalance = rebalance;
+        group.spec.capacity_rebalance = rebalance == Rebalance::On;
         test(world)
     })
 }
@@ -28,7 +39,7 @@ fn members(world: &World) -> usize {
 
 #[test]
 fn with_rebalancing_the_hook_and_the_replacement_come_with_the_warning() {
-    with_spot(vec![terminate_hook()], true, |world| {
+    with_spot(vec![terminate_hook()], Rebalance::On, |world| {
         Ec2::interrupt(world, "i-1", 120_000);
         assert_eq!(world.aws.autoscaling.state("i-1"), Some(LifecycleState::TerminatingWait));
         after(world, 16);
@@ -43,7 +54,7 @@ fn with_rebalancing_the_hook_and_the_replacement_come_with_the_warning() {
 
 #[test]
 fn without_rebalancing_the_hook_comes_for_a_dead_instance() {
-    with_spot(vec![terminate_hook()], false, |world| {
+    with_spot(vec![terminate_hook()], Rebalance::Off, |world| {
         Ec2::interrupt(world, "i-1", 120_000);
         after(world, 119);
         assert_eq!(world.aws.autoscaling.state("i-1"), Some(LifecycleState::InService));
@@ -60,7 +71,7 @@ fn without_rebalancing_the_hook_comes_for_a_dead_instance() {
 
 #[test]
 fn without_a_hook_the_two_minutes_stay() {
-    with_spot(Vec::new(), true, |world| {
+    with_spot(Vec::new(), Rebalance::On, |world| {
         Ec2::interrupt(world, "i-1", 120_000);
         after(world, 40);
         assert_eq!(members(world), 4, "a replacement is there");
@@ -78,7 +89,7 @@ fn without_a_hook_the_two_minutes_stay() {
 
 #[test]
 fn a_recommendation_is_followed_only_when_the_replacement_serves() {
-    with_spot(vec![terminate_hook()], true, |world| {
+    with_spot(vec![terminate_hook()], Rebalance::On, |world| {
         Ec2::recommend_rebalance(world, "i-1");
         assert_eq!(world.aws.autoscaling.state("i-1"), Some(LifecycleState::InService));
         after(world, 2);
@@ -93,7 +104,7 @@ fn a_recommendation_is_followed_only_when_the_replacement_serves() {
 
 #[test]
 fn without_rebalancing_nothing_follows_a_recommendation() {
-    with_spot(vec![terminate_hook()], false, |world| {
+    with_spot(vec![terminate_hook()], Rebalance::Off, |world| {
         Ec2::recommend_rebalance(world, "i-1");
         after(world, 600);
         assert_eq!(world.aws.autoscaling.state("i-1"), Some(LifecycleState::InService));

@@ -251,3 +251,62 @@ fn every_call_is_recorded() {
         );
     });
 }
+
+#[test]
+fn a_list_that_is_asked_for_again_shows_what_changed_meanwhile() {
+    in_cluster(1, |world| {
+        let path = "/api/v1/nodes?fieldSelector=spec.unschedulable=true";
+        let first = crate::get(world, path);
+        assert_eq!(first["items"], json!([]));
+        crate::cordon(world, "ip-10-0-1-2");
+        let second = crate::get(world, path);
+        assert_eq!(second["items"][0]["metadata"]["name"], "ip-10-0-1-2");
+        crate::add_web(world, crate::web(1));
+        let third = crate::get(world, path);
+        assert_eq!(third["items"], second["items"], "no node changed");
+        let version = |list: &Value| {
+            list["metadata"]["resourceVersion"].as_str().and_then(|text| text.parse::<u64>().ok())
+        };
+        assert!(version(&third) > version(&second), "but the world went on");
+        assert_eq!(crate::get(world, "/api/v1/nodes")["items"].as_array().map(Vec::len), Some(3));
+    });
+}
+
+#[test]
+fn a_slice_holds_at_most_a_hundred_endpoints_and_changes_alone() {
+    in_cluster(1, |world| {
+        for number in 4..=8 {
+            let (name, instance) = (format!("ip-10-0-1-{number}"), format!("i-{number}"));
+            let node = sandbox::kubernetes::NodeSpec::new(&name, &instance, "eu-west-1a");
+            sandbox::kubernetes::Kubernetes::add_node(world, node);
+        }
+        let pods = crate::add_web(world, crate::web(250));
+        let path =
+            "/apis/discovery.k8s.io/v1/endpointslices?labelSelector=kubernetes.io/service-name=web";
+        let slices = |world: &mut World| -> Vec<(String, usize, bool)> {
+            let list = crate::get(world, path);
+            let all = list["items"].as_array().expect("slices").iter();
+            all.map(|slice| {
+                let endpoints = slice["endpoints"].as_array().expect("endpoints");
+                let names = endpoints.iter().filter_map(|one| one["targetRef"]["name"].as_str());
+                let version = slice["metadata"]["resourceVersion"].as_str().expect("a version");
+                (version.to_owned(), endpoints.len(), names.into_iter().any(|name| name == pods[0]))
+            })
+            .collect()
+        };
+        let before = slices(world);
+        assert_eq!(before.iter().map(|(_, count, _)| *count).sum::<usize>(), 250);
+        assert!(before.len() == 3 && before.iter().all(|(_, count, _)| *count <= 100));
+        crate::cordon(world, &crate::node_of(world, &pods[0]));
+        crate::evict(world, &pods[0], &json!({}));
+        crate::pass(world, 400);
+        let after = slices(world);
+        for (old, new) in before.iter().zip(&after) {
+            assert_eq!(old.0 != new.0, old.2, "only the slice of the pod changed");
+        }
+        crate::pass(world, 60_000);
+        let last = slices(world);
+        assert_eq!(last.iter().map(|(_, count, _)| *count).sum::<usize>(), 250);
+        assert!(last.len() == 3 && last.iter().all(|(_, count, gone)| *count <= 100 && !gone));
+    });
+}

@@ -223,7 +223,7 @@ fn a_settle_time_that_does_not_fit_into_two_minutes_is_not_waited_with() {
     snapshot.aws.target_groups = Ok(vec![network.clone()]);
     let whole = policy(&[("WITHDRAW_FLOOR", "100")]);
     check("whatever the floor says", &snapshot, &whole, (&[RECORD], "at once"));
-    snapshot.aws.target_groups = Ok(vec![TargetGroup { targets: healthy([1]), ..network }]);
+    snapshot.aws.target_groups = Ok(vec![TargetGroup { targets: healthy([1]).into(), ..network }]);
     check("but never the last living", &snapshot, &whole, (&[], &usual(snapshot.now)));
 }
 
@@ -259,13 +259,28 @@ fn nothing_is_waited_for_that_only_a_hook_could_hold() {
 #[test]
 fn who_is_late_is_looked_after_for_a_minute() {
     let late = HARD + LATE_FOR;
-    let mut snapshot = blocked(late - millis(1), 30);
-    view_mut(&mut snapshot).pods =
-        Ok(vec![Pod { deletion: crate::world::deleted(late + secs(20)), ..pod("db-0") }]);
-    let decision = decide(&snapshot, &act());
-    assert_eq!(decision.report.stage, Stage::Draining);
-    snapshot.now = late;
-    check("then it ends", &snapshot, &act(), (&[], "done: the deadline; left: shop/db-0"));
+    let delete = "delete shop/db-0 with grace 30 s";
+    for (now, next) in
+        [(late - millis(1), None), (late, Some("done: the deadline; left: shop/db-0"))]
+    {
+        let decision = decide(&blocked(now, 30), &act());
+        assert_eq!(steps(&decision), [delete], "it is still there at {now}");
+        let over = answer(&decision, now);
+        assert_eq!(Some(over.as_str()).filter(|text| text.starts_with("done")), next, "{now}");
+    }
+    // Past the deadline nobody waits for the end of what has been told to go.
+    let ending = |now, ends| {
+        let mut snapshot = blocked(now, 30);
+        let deletion = crate::world::deleted(ends);
+        view_mut(&mut snapshot).pods = Ok(vec![Pod { deletion, ..pod("db-0") }]);
+        decide(&snapshot, &act()).report.stage
+    };
+    assert_eq!(
+        ending(HARD - millis(1), HARD + secs(1)),
+        Stage::Draining,
+        "the last second is ours"
+    );
+    assert_eq!(ending(HARD, HARD + secs(20)), Stage::Drained);
 }
 
 #[test]
@@ -294,11 +309,10 @@ fn away(now: Timestamp, others: &[usize]) -> Snapshot {
 #[test]
 fn with_the_control_plane_away_the_target_leaves_at_the_last_moment() {
     let last = HARD - secs(30) - WITHDRAW_MARGIN;
-    let again = usual(last - millis(1));
-    check("before", &away(last - millis(1), &[2, 3]), &act(), (&[], &again));
-    check("at", &away(last, &[2, 3]), &act(), (&[DEREGISTER], &usual(last)));
-    let first = away(last, &[0, 2]);
-    check("not the greatest id", &first, &act(), (&[DEREGISTER], &usual(last)));
+    let before = away(last - millis(1), &[2, 3]);
+    check("one millisecond before", &before, &act(), (&[], "again in 1 ms"));
+    check("at", &away(last, &[2, 3]), &act(), (&[DEREGISTER], "at once"));
+    check("not the greatest id", &away(last, &[0, 2]), &act(), (&[DEREGISTER], "at once"));
     let greatest = away(last, &[0]);
     check("the greatest id stays", &greatest, &act(), (&[], &usual(last)));
     let told = decide(&greatest, &act()).report.registrations;

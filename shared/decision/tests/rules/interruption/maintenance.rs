@@ -220,7 +220,7 @@ fn what_we_took_out_is_registered_again_first() {
     check("out", &snapshot, &act(), (&[register], &again_at(&snapshot)));
     snapshot.aws.target_groups = Err(unread());
     check("not known", &snapshot, &act(), (&[], &again_at(&snapshot)));
-    group.targets = healthy(1..=4);
+    group.targets = healthy(1..=4).into();
     assert_eq!(group.targets[0].id, target_id(&instance(1)).id);
     snapshot.aws.target_groups = Ok(vec![group]);
     check("in again", &snapshot, &act(), (&[UNDO], "at once"));

@@ -282,14 +282,12 @@ fn what_an_earlier_boot_was_asked_for_is_dropped() {
     own.boot = Some(id("boot-0"));
     let mut snapshot = leaving(rebalance());
     *node_mut(&mut snapshot) = cordoned(node(), &withdrawn(own, "web", after(1)));
-    check("a new record", &snapshot, &act(), (&[CORDON_AGAIN, DEPARTING], "at once"));
+    check("a new record", &snapshot, &act(), (&[CORDON, DEPARTING], "at once"));
     let begun = written(patch(&decide(&snapshot, &act())));
     assert_eq!(begun.because, [part(&rebalance())]);
     assert!(begun.withdrawn.is_empty(), "nor is what was taken out then");
     assert!(begun.cordoned && begun.tainted, "what was changed is still ours to undo");
 }
-
-const CORDON_AGAIN: &str = CORDON;
 
 #[test]
 fn a_late_hook_of_a_dead_spot_instance_is_answered_at_once() {
@@ -331,7 +329,6 @@ fn several_kinds_at_once_make_one_record() {
     let begun = written(patch(&decision));
     let mut tokens: Vec<_> = begun.because.iter().map(|part| part.token.as_str()).collect();
     tokens.sort_unstable();
-    tokens.dedup();
     let maintenance = format!("maintenance:{}", super::EVENT);
     let expected = [
         "capacity-block",
@@ -343,4 +340,7 @@ fn several_kinds_at_once_make_one_record() {
     ];
     assert_eq!(tokens, expected);
     assert_eq!(begun.hard(), Some(SENT), "it shuts down already");
+    let scheduled = begun.because.iter().find(|part| part.by == "maintenance");
+    let start = scheduled.and_then(|part| part.hard);
+    assert_eq!(start, Some(after(1_800)), "of one event's pages, the earliest start");
 }

@@ -14,7 +14,6 @@ use decision::decide::decide;
 use decision::limits::{LATE_FOR, ORDER_SETTLES};
 use decision::looks::{self, ClusterLook};
 use decision::policy::Policy;
-use decision::report::Stage;
 use decision::snapshot::Snapshot;
 use decision::snapshot::aws::InstanceState::{
     self, Running, ShuttingDown, Stopped, Stopping, Terminated,
@@ -89,15 +88,14 @@ fn a_pod_that_serves_on_a_dying_node_is_held_as_long_as_that_helps() {
 fn a_dying_node_is_looked_after_for_a_minute_from_its_record() {
     let until = after(2) + LATE_FOR;
     let mut snapshot = dying(Stopping, 10);
-    view_mut(&mut snapshot).pods =
-        Ok(vec![Pod { deletion: crate::world::deleted(until + LATE_FOR), ..pod("db-0") }]);
     snapshot.aws.target_groups = Ok(Vec::new());
-    snapshot.now = until - millis(1);
-    let decision = decide(&snapshot, &act());
-    assert_eq!(decision.report.stage, Stage::Draining);
-    snapshot.now = until;
-    let decision = decide(&snapshot, &act());
-    assert_eq!(crate::world::answer(&decision, until), "done: the deadline; left: shop/db-0");
+    for (now, ends) in [(until - millis(1), false), (until, true)] {
+        snapshot.now = now;
+        snapshot.memory.blocked_reported_at = Some(now);
+        let decision = decide(&snapshot, &act());
+        let left = "done: the deadline; left: shop/db-0, shop/web-1";
+        assert_eq!(crate::world::answer(&decision, now) == left, ends, "{now}");
+    }
 }
 
 // ---- It has stopped ------------------------------------------------------------------------------
@@ -258,6 +256,15 @@ fn what_an_earlier_life_left_is_taken_off_when_the_node_has_booted() {
     let mut snapshot = started(&own, "boot-2");
     node_mut(&mut snapshot).taints.push(taint(OUT_OF_SERVICE));
     node_mut(&mut snapshot).taints.push(taint("dedicated"));
+    // While it is there, the pods that come to the node are deleted by force.
+    check("that taint first", &snapshot, &act(), (&[RECORD], "at once"));
+    let cleared = patched(node_mut(&mut snapshot).clone(), patch(&decide(&snapshot, &act())));
+    assert_eq!(cleared.taints, [taint(TAINT), taint("dedicated")]);
+    assert!(!written(patch(&decide(&snapshot, &act()))).out_of_service);
+    let mut unready = snapshot.clone();
+    node_mut(&mut unready).ready = Some(false);
+    check("whatever else is missing", &unready, &act(), (&[RECORD], "at once"));
+    *node_mut(&mut snapshot) = cleared;
     check("booted", &snapshot, &act(), (&[UNDO], "at once"));
     let undone = patched(node_mut(&mut snapshot).clone(), patch(&decide(&snapshot, &act())));
     assert_eq!((undone.unschedulable, &undone.taints), (false, &vec![taint("dedicated")]));
@@ -285,9 +292,13 @@ fn a_node_that_has_not_booted_yet_is_waited_for() {
     let mut agent = started(&recorded(&two_minutes()), "boot-2");
     view_mut(&mut agent).pods = Ok(vec![Pod { ready: false, ..daemon("cni-1") }]);
     assert_eq!(steps(&decide(&agent, &act())), [""; 0]);
+    // Nobody waits for an answer: our cordon must not stay on for what may never come.
+    agent.now = after(3_600 + 900) - millis(1);
+    assert_eq!(steps(&decide(&agent, &act())), [""; 0]);
     agent.now = after(3_600 + 900);
-    let late = "done: the launch's deadline, and DaemonSet pod shop/cni-1 is not Ready";
-    check("not for ever", &agent, &act(), (&[], late));
+    assert_eq!(steps(&decide(&agent, &act())), [UNDO]);
+    node_mut(&mut agent).annotations.clear();
+    check("and then it is over", &agent, &act(), (&[], "done: nothing of ours is on its node"));
 }
 
 #[test]

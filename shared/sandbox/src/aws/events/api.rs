@@ -80,12 +80,19 @@ fn put(world: &mut World, process: u32, entry: &Value) -> Value {
     let resources: Vec<String> =
         resources.filter_map(|one| one.as_str().map(str::to_owned)).collect();
     let bus = text("EventBusName").rsplit('/').next().unwrap_or_default().to_owned();
-    let detail: Option<Value> =
-        serde_json::from_str(&text("Detail")).ok().filter(Value::is_object);
+    let detail: Option<Value> = serde_json::from_str(&text("Detail")).ok().filter(Value::is_object);
     let refused = match (text("Source"), text("DetailType"), &detail) {
-        (source, _, _) if source.is_empty() => Some(("InvalidArgument", "Parameter Source is not valid. Reason: Source is a required argument.")),
-        (_, title, _) if title.is_empty() => Some(("InvalidArgument", "Parameter DetailType is not valid. Reason: DetailType is a required argument.")),
-        (source, _, _) if source.starts_with("aws.") => Some(("NotAuthorizedForSourceException", "Not authorized for the source.")),
+        (source, _, _) if source.is_empty() => Some((
+            "InvalidArgument",
+            "Parameter Source is not valid. Reason: Source is a required argument.",
+        )),
+        (_, title, _) if title.is_empty() => Some((
+            "InvalidArgument",
+            "Parameter DetailType is not valid. Reason: DetailType is a required argument.",
+        )),
+        (source, _, _) if source.starts_with("aws.") => {
+            Some(("NotAuthorizedForSourceException", "Not authorized for the source."))
+        }
         (_, _, None) => Some(("MalformedDetail", "Detail is malformed.")),
         (_, _, Some(_)) => None,
     };

@@ -1,0 +1,139 @@
+//! Many nodes leave at once: one process calls for all, and none waits for one that died.
+
+use crate::story::perform;
+use crate::world::{
+    SENT, act, after, arn, cordoned, departing, healthy, instance, millis, node, node_mut, peer,
+    policy, record, secs, steps, target_id, view_mut, web, withdrawn,
+};
+use decision::annotation::Departure;
+use decision::decide::decide;
+use decision::decision::{Decision, Next};
+use decision::limits::{CLAIM_LASTS, LEADER_ACTS, LOOKS_PER_SECOND, SHARED_LOOK, STORM_NODES};
+use decision::snapshot::Snapshot;
+use decision::snapshot::aws::TargetGroup;
+use decision::step::{Step, TargetId};
+use decision::time::Timestamp;
+
+/// Our node is the last of so many that wrote down at 60 s that they leave; a hundred more stay.
+fn storm(nodes: usize, own: Timestamp) -> Snapshot {
+    let claim = |number, at| withdrawn(record(number), "web", at);
+    let mut snapshot = departing();
+    let mine = claim(1, own);
+    let others = (2..=nodes).map(|number| claim(number, after(60)));
+    let peers: Vec<Departure> = others.chain([mine.clone()]).collect();
+    *node_mut(&mut snapshot) = cordoned(node(), &mine);
+    view_mut(&mut snapshot).peers = Ok(peers.iter().map(peer).collect());
+    let targets = healthy(1..=nodes + 100);
+    snapshot.aws.target_groups = Ok(vec![web(targets)]);
+    snapshot.now = own + secs(1);
+    refreshed(&mut snapshot);
+    snapshot
+}
+
+/// The groups are read again.
+fn refreshed(snapshot: &mut Snapshot) {
+    let now = snapshot.now;
+    for group in snapshot.aws.target_groups.iter_mut().flatten() {
+        *group = TargetGroup { read_at: now, ..group.clone() };
+    }
+}
+
+fn called(decision: &Decision) -> Option<Vec<TargetId>> {
+    decision.steps.iter().find_map(|step| match step {
+        Step::Deregister(call) => Some(call.change.targets.clone()),
+        _ => None,
+    })
+}
+
+fn roomy() -> decision::policy::Policy {
+    policy(&[("TARGET_GROUPS", arn("web").as_str())])
+}
+
+#[test]
+fn the_first_to_write_it_down_calls_for_all() {
+    let first = storm(STORM_NODES, after(59));
+    let out = called(&decide(&first, &roomy())).expect("it calls");
+    let all: Vec<TargetId> = (1..=STORM_NODES).map(|number| target_id(&instance(number))).collect();
+    assert_eq!(out, all, "its own first");
+    let later = storm(STORM_NODES, after(61));
+    assert_eq!(steps(&decide(&later, &roomy())), [""; 0], "who is later leaves it to the first");
+    let few = storm(STORM_NODES - 1, after(61));
+    assert!(called(&decide(&few, &roomy())).is_some(), "a few do not wait for each other");
+}
+
+#[test]
+fn a_claim_that_is_old_is_left_to_its_owner() {
+    let mut snapshot = storm(5, after(60) + CLAIM_LASTS);
+    snapshot.now = after(60) + CLAIM_LASTS + secs(1);
+    refreshed(&mut snapshot);
+    let out = called(&decide(&snapshot, &roomy())).expect("it calls");
+    assert_eq!(out, [target_id(&instance(1))]);
+}
+
+#[test]
+fn nobody_waits_for_a_first_that_died() {
+    let own = after(61);
+    let mut snapshot = storm(STORM_NODES, own);
+    for _ in 0..100 {
+        let decision = decide(&snapshot, &roomy());
+        if called(&decision).is_some() {
+            let waited = snapshot.now.since(own);
+            assert!(waited <= LEADER_ACTS + secs(1), "{waited:?}");
+            return;
+        }
+        let peers = view_mut(&mut snapshot).peers.clone().expect("listed");
+        perform(&mut snapshot, &decision);
+        // The others' records stay as they are; ours is what the node says now.
+        let text = node_mut(&mut snapshot).annotations[decision::annotation::DEPARTURE].clone();
+        let mine = Departure::parse(&text).expect("ours");
+        let others = peers.iter().filter(|other| other.instance != mine.instance).cloned();
+        view_mut(&mut snapshot).peers = Ok(others.chain([peer(&mine)]).collect());
+        // Pods and budgets wake turns in between.
+        snapshot.now = snapshot.now + millis(500);
+        refreshed(&mut snapshot);
+    }
+    panic!("it never calls");
+}
+
+#[test]
+fn a_crowd_is_looked_at_in_turns() {
+    let mut snapshot = departing();
+    view_mut(&mut snapshot).pods = Ok(vec![crate::world::pod("web-1")]);
+    view_mut(&mut snapshot).budgets = Ok(vec![crate::world::budget("web", 0)]);
+    let wait = |snapshot: &Snapshot| match decide(snapshot, &act()).answers[0].next {
+        Next::ComeBack { at } => at.since(snapshot.now),
+        ref other => panic!("not yet: {other:?}"),
+    };
+    let alone = wait(&snapshot);
+    snapshot.memory.crowd = 2_000;
+    let every = secs(2_000 / u64::from(LOOKS_PER_SECOND));
+    let crowded = wait(&snapshot);
+    assert!(crowded > alone && crowded >= every / 2 && crowded <= every * 2, "{crowded:?}");
+    assert!(snapshot.now > SENT);
+}
+
+#[test]
+fn whose_node_somebody_more_urgent_works_on_looks_less_often() {
+    let mut snapshot = departing();
+    snapshot.now = after(10);
+    view_mut(&mut snapshot).pods = Ok(vec![crate::world::pod("web-1")]);
+    view_mut(&mut snapshot).budgets = Ok(vec![crate::world::budget("web", 0)]);
+    let next = |hard: Option<u64>| {
+        let mut snapshot = snapshot.clone();
+        let mut own = record(1);
+        own.because.extend(hard.map(|hard| decision::annotation::Contributor {
+            by: "spot".to_owned(),
+            token: "spot".to_owned(),
+            hard: Some(after(hard)),
+        }));
+        *node_mut(&mut snapshot) = cordoned(node(), &own);
+        let decision = decide(&snapshot, &act());
+        match decision.answers[0].next {
+            Next::ComeBack { at } => at.since(snapshot.now),
+            ref other => panic!("not yet: {other:?}"),
+        }
+    };
+    assert_eq!(next(None), secs(2), "alone");
+    assert_eq!(next(Some(120)), SHARED_LOOK, "a Spot warning has its own message");
+    assert_eq!(next(Some(9_000)), secs(2), "the other has more time than we");
+}
