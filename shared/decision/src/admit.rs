@@ -148,8 +148,13 @@ impl<'a> Admitted<'a> {
         match (what.urgency, begins_at) {
             _ if what.closed => Way::Return,
             (Urgency::AtStart, Some(at)) if at > snapshot.now => Way::Later(at),
-            // Rescheduled or called off, and nobody told us so.
-            (Urgency::AtStart, _) if snapshot.aws.is_scheduled == Ok(false) => Way::Return,
+            // Rescheduled or called off, and nobody told us so. EC2 may show it a moment after Health told of it.
+            (Urgency::AtStart, _)
+                if snapshot.aws.is_scheduled == Ok(false)
+                    && snapshot.now >= self.seen.sent_at + LOOKUP_PATIENCE =>
+            {
+                Way::Return
+            }
             (Urgency::AtStart | Urgency::AtOnce, _) => Way::Departure,
         }
     }
@@ -162,6 +167,13 @@ impl<'a> Admitted<'a> {
         what.urgency == Urgency::AtStart
             && !what.closed
             && !matches!(self.way(snapshot, policy), Way::Later(_))
+    }
+
+    /// From when a scheduled change is acted on, whatever EC2 could not be asked about it.
+    pub(crate) fn trusted_from(&self, policy: &Policy) -> Timestamp {
+        let lead = policy.overridden(&self.overrides).maintenance_lead;
+        let due = self.hard().map_or(self.seen.sent_at, |start| start - lead);
+        due.max(self.seen.sent_at) + LOOKUP_PATIENCE
     }
 
     /// Until when a recommendation holds; `None` for everything else.
@@ -313,7 +325,9 @@ fn is_untrue(
     instance: &Instance,
     snapshot: &Snapshot,
 ) -> Option<&'static str> {
-    let started_since = instance.launched_at.is_some_and(|at| at > seen.sent_at);
+    // Both by AWS's clock.
+    let sent_at = seen.signal.sent_at.unwrap_or(seen.sent_at);
+    let started_since = instance.launched_at.is_some_and(|at| at > sent_at);
     let fresh = snapshot.now < seen.sent_at + EVENT_AHEAD;
     match what.cause {
         // A start is what this tells of.

@@ -183,10 +183,17 @@ fn is_dying(state: InstanceState) -> bool {
     matches!(state, InstanceState::Stopping | InstanceState::ShuttingDown)
 }
 
-/// Whether EC2 confirms what was announced, where announcements are all that asks for this departure.
+/// Whether EC2 confirms what was announced, where announcements are all that asks for this departure. What can't be asked
+/// for a while (a right that is missing) is taken at its word: the change comes all the same.
 fn is_scheduled(case: &Case<'_>) -> bool {
     let wants = |signal: &Admitted<'_>| signal.wants_schedule(case.snapshot, case.policy);
-    !case.signals.iter().all(wants) || case.snapshot.aws.is_scheduled == Ok(true)
+    if !case.signals.iter().all(wants) {
+        return true;
+    }
+    match case.snapshot.aws.is_scheduled {
+        Ok(is_scheduled) => is_scheduled,
+        Err(_) => case.signals.iter().all(|signal| case.now() >= signal.trusted_from(case.policy)),
+    }
 }
 
 /// The instance runs no more: ghosts out, and by policy the taint that frees what its pods held.

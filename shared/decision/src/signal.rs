@@ -204,10 +204,10 @@ impl Reservation {
 }
 
 impl Signal {
-    /// The same signal by a clock that is so far behind: every instant in it is that much earlier.
+    /// The same signal by a clock that is so far behind: what is due in it is that much earlier. When it was sent stays AWS's
+    /// own time, since it is compared with others of AWS's.
     #[must_use]
     pub fn moved_back(mut self, by: Duration) -> Self {
-        self.sent_at = self.sent_at.map(|at| at - by);
         if let SignalKind::Interruption(Interruption { due: Due::At(at), .. }) = &mut self.kind {
             *at = *at - by;
         }

@@ -73,7 +73,7 @@ impl Envelope {
         let signal = signal.moved_back(behind);
         // A clock that is ahead of ours must not make a deadline later than it is.
         let got_at = self.queued_at.map_or(self.now, |at| at - behind);
-        let sent_at = signal.sent_at.map_or(got_at, |said| said.min(got_at));
+        let sent_at = signal.sent_at.map_or(got_at, |said| (said - behind).min(got_at));
         Arrived {
             message: self.message.clone(),
             receipt: self.receipt.clone(),

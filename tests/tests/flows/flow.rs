@@ -6,15 +6,20 @@ use decision::looks::wants_instance;
 use decision::policy::Policy;
 use ebbtide::stage::{Deployment, function_of};
 use runtime::app::{App, Decide, Wants};
+use runtime::clock::Clock;
+use sandbox::Sandbox;
+use sandbox::aws::autoscaling::AsgSpec;
 use sandbox::fault::{Fault, Scope, Window};
 use sandbox::kubernetes::{Workload, WorkloadKind};
 use sandbox::lambda::Lambda;
 use sandbox::scenario::{
-    INTERRUPTION_QUEUE, Incident, LIFECYCLE_QUEUE, Owner, Place, START, Scenario,
+    GROUP, INTERRUPTION_QUEUE, Incident, LIFECYCLE_QUEUE, Owner, Place, START, Scenario,
 };
 use sandbox::world::{Millis, World};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
 
 /// One second in the world's own unit.
 pub(crate) const SECOND: Millis = 1_000;
@@ -28,10 +33,22 @@ pub(crate) const HOUR: Millis = 60 * MINUTE;
 /// A flow is over when nothing waits, and for so long after that nothing new came.
 const QUIET: Millis = MINUTE;
 
+/// The same with interruptions: from a capacity block's warning to the end of its last instance, and what follows.
+const LATER: Millis = 14 * MINUTE;
+
 /// The dead-letter queue of the function's queue.
 pub(crate) const DEAD_LETTERS: &str = "ebbtide-lifecycle-dead-letter";
 
+/// The same of the interruption function's queue.
+pub(crate) const INTERRUPTION_DEAD_LETTERS: &str = "ebbtide-interruption-dead-letter";
+
+/// From an event to its arrival in the queue, in flows with interruptions.
+pub(crate) const DELIVERY: Millis = 500;
+
 type Moment = Box<dyn FnOnce(&mut World, &Place)>;
+
+/// Changes a process of a function before its first invocation.
+type Process = Rc<dyn Fn(&mut App, &Sandbox)>;
 
 /// A flow to be.
 pub(crate) struct Flow {
@@ -44,6 +61,7 @@ pub(crate) struct Flow {
     longest: Millis,
     goes_on: Millis,
     interruptions: bool,
+    processes: Vec<Process>,
 }
 
 impl Flow {
@@ -63,12 +81,51 @@ impl Flow {
             longest: HOUR,
             goes_on: QUIET,
             interruptions: false,
+            processes: Vec::new(),
         }
     }
 
-    /// The small world with the interruption function beside the lifecycle function, each on its own queue.
+    /// The small world with the interruption function beside the lifecycle function, each on its own queue. Both fronts
+    /// have a pod on each node, and events arrive after [`DELIVERY`].
     pub(crate) fn interrupted() -> Self {
-        Self { interruptions: true, ..Self::new() }
+        Self::new().with_interruptions().with(|scenario| {
+            let api = scenario.workloads.iter_mut().find(|workload| workload.name == "api");
+            api.unwrap().replicas = 4;
+        })
+    }
+
+    /// The interruption function beside the other, on whatever this flow is. What is drained may end some time later, so
+    /// the world is watched longer.
+    pub(crate) fn with_interruptions(mut self) -> Self {
+        (self.interruptions, self.goes_on) = (true, LATER);
+        self.with(|scenario| scenario.delivery.delay_ms = DELIVERY..=DELIVERY)
+    }
+
+    /// Changes the Auto Scaling group, before anything befalls it: incidents come later than the start.
+    pub(crate) fn group(self, change: impl FnOnce(&mut AsgSpec) + 'static) -> Self {
+        self.at(0, |world, _| {
+            let group = world.aws.autoscaling.groups.get_mut(GROUP);
+            change(&mut group.unwrap().spec);
+        })
+    }
+
+    /// Changes every process of both functions.
+    pub(crate) fn process(mut self, change: impl Fn(&mut App, &Sandbox) + 'static) -> Self {
+        self.processes.push(Rc::new(change));
+        self
+    }
+
+    /// Departures are told on this event bus.
+    pub(crate) fn telling(self, bus: &'static str) -> Self {
+        self.process(|app, _| app.event_bus = Some(bus.to_owned()))
+    }
+
+    /// The processes' clocks show so much more (or, negative, less) than AWS's.
+    pub(crate) fn clock_off_by(self, off: Millis) -> Self {
+        self.process(move |app, _| {
+            let (now, by) = (app.clock.now(), Duration::from_millis(off.unsigned_abs()));
+            app.clock = Clock::starting(if off < 0 { now - by } else { now + by });
+        })
     }
 
     /// The same world without load balancers: a terminating instance's hook begins at once.
@@ -180,17 +237,25 @@ impl Flow {
     async fn live(self) -> Past {
         let place = self.scenario.build();
         let deployment = self.deployment(&place);
-        let Self { scenario, decide, wants, mut moments, longest, goes_on, .. } = self;
-        let change = move |app: &mut App| (app.decide, app.wants_instance) = (decide, wants);
+        let Self { scenario, decide, wants, mut moments, longest, goes_on, processes, .. } = self;
+        let sandbox = place.sandbox.clone();
+        let processes = Rc::new(processes);
+        let changed = || {
+            let (processes, sandbox) = (Rc::clone(&processes), sandbox.clone());
+            move |app: &mut App| {
+                (app.decide, app.wants_instance) = (decide, wants);
+                processes.iter().for_each(|change| change(app, &sandbox));
+            }
+        };
         let mut queues = vec![LIFECYCLE_QUEUE];
-        let mut functions = vec![function_of(&place.sandbox, "lifecycle", &deployment, change)];
+        let mut functions = vec![function_of(&place.sandbox, "lifecycle", &deployment, changed())];
         if self.interruptions {
             let deployment = Deployment {
                 queue: INTERRUPTION_QUEUE.to_owned(),
-                dead_letter: format!("{INTERRUPTION_QUEUE}-dead-letter"),
+                dead_letter: INTERRUPTION_DEAD_LETTERS.to_owned(),
                 ..deployment.clone()
             };
-            functions.push(function_of(&place.sandbox, "interruption", &deployment, change));
+            functions.push(function_of(&place.sandbox, "interruption", &deployment, changed()));
             queues.push(INTERRUPTION_QUEUE);
         }
         let seen = RefCell::new(Seen::begin(&place));
@@ -225,7 +290,7 @@ impl Flow {
             }
         }
         drop(lambda);
-        Past { place, deployment, seen: seen.into_inner() }
+        Past { place, deployment, queues, seen: seen.into_inner() }
     }
 
     fn deployment(&self, place: &Place) -> Deployment {

@@ -1,13 +1,15 @@
 //! What became of a flow: questions that tests ask of the world at its end, and what was seen on the way.
 
-use crate::flow::DEAD_LETTERS;
+use crate::flow::{DEAD_LETTERS, INTERRUPTION_DEAD_LETTERS};
+use crate::sight::{Mark, Sight};
 use ebbtide::stage::Deployment;
 use sandbox::aws::autoscaling::{Action, Ended, Verdict};
 use sandbox::aws::elbv2::Health;
+use sandbox::aws::events::Put;
 use sandbox::aws::sqs::Stored;
 use sandbox::kubernetes::Removal;
 use sandbox::kubernetes::object::Object;
-use sandbox::scenario::{LIFECYCLE_QUEUE, Machine, Place, START};
+use sandbox::scenario::{Machine, Place, START};
 use sandbox::world::{Call, Millis, World};
 use std::collections::BTreeMap;
 use std::sync::MutexGuard;
@@ -46,13 +48,15 @@ pub(crate) struct Seen {
     /// Endings by token.
     endings: BTreeMap<String, Ending>,
     nodes: BTreeMap<String, String>,
+    /// Hosts, nodes and groups.
+    pub(crate) sight: Sight,
 }
 
 impl Seen {
     /// What there is at the start.
     pub(crate) fn begin(place: &Place) -> Self {
         let world = place.sandbox.world();
-        let mut seen = Self::default();
+        let mut seen = Self { sight: Sight::begin(place), ..Self::default() };
         for Machine { instance, node, .. } in &place.machines {
             let pods = mortal(&world, node).map(name).collect();
             seen.pods.insert(node.clone(), pods);
@@ -63,6 +67,7 @@ impl Seen {
 
     /// Takes note of what is new.
     pub(crate) fn look(&mut self, world: &World) {
+        self.sight.look(world);
         for action in world.aws.autoscaling.actions.iter().filter(|action| action.ours) {
             let Some((at, how)) = action.ended else { continue };
             if !self.endings.contains_key(&action.token) {
@@ -107,6 +112,8 @@ pub(crate) struct Past {
     pub(crate) place: Place,
     /// How the function was deployed in it.
     pub(crate) deployment: Deployment,
+    /// The queues that have a function.
+    pub(crate) queues: Vec<&'static str>,
     /// What was seen on the way.
     pub(crate) seen: Seen,
 }
@@ -190,19 +197,22 @@ impl Past {
         self.no_message_is_left();
     }
 
-    /// Asserts that the queue is empty, and the dead-letter queue too.
+    /// Asserts that the functions' queues are empty, and their dead-letter queues too.
     #[track_caller]
     pub(crate) fn no_message_is_left(&self) {
-        let left = self.world().aws.sqs.depth(LIFECYCLE_QUEUE);
-        assert_eq!(left, 0, "messages left\n{}", self.transcript());
+        for queue in &self.queues {
+            let left = self.world().aws.sqs.depth(queue);
+            assert_eq!(left, 0, "messages left in {queue}\n{}", self.transcript());
+        }
         assert_eq!(self.dead_letters().len(), 0, "dead letters\n{}", self.transcript());
     }
 
-    /// The dead letters, in order.
+    /// The dead letters of both functions, in order.
     pub(crate) fn dead_letters(&self) -> Vec<Stored> {
         let world = self.world();
-        let queue = world.aws.sqs.queues.get(DEAD_LETTERS).expect("it was made");
-        queue.messages.values().cloned().collect()
+        let queues = [DEAD_LETTERS, INTERRUPTION_DEAD_LETTERS];
+        let queues = queues.map(|name| world.aws.sqs.queues.get(name).expect("it was made"));
+        queues.into_iter().flat_map(|queue| queue.messages.values().cloned()).collect()
     }
 
     /// Calls whose operation contains this text, in order.
@@ -251,6 +261,80 @@ impl Past {
     pub(crate) fn was_cordoned(&self, host: usize) -> bool {
         let line = format!("{} cordoned", self.machine(host).node);
         self.world().story.iter().any(|(_, told)| *told == line)
+    }
+
+    /// When the node of this host was cordoned by us, since the world's start.
+    #[track_caller]
+    pub(crate) fn cordoned_at(&self, host: usize) -> Millis {
+        let line = format!("{} cordoned", self.machine(host).node);
+        let cordoned = self.world().story.iter().find(|(_, told)| *told == line).map(|(at, _)| *at);
+        cordoned.unwrap_or_else(|| panic!("never cordoned\n{}", self.transcript())) - START
+    }
+
+    /// When this host first went down, since the world's start.
+    #[track_caller]
+    pub(crate) fn died_at(&self, host: usize) -> Millis {
+        let died = self.seen.sight.died.get(&self.machine(host).instance);
+        *died.unwrap_or_else(|| panic!("it lives\n{}", self.transcript()))
+    }
+
+    /// How the node of this host looked, each change.
+    pub(crate) fn marks(&self, host: usize) -> &[(Millis, Mark)] {
+        &self.seen.sight.marks[&self.machine(host).node]
+    }
+
+    /// When AWS first sent an event of this type about this host, since the world's start.
+    #[track_caller]
+    pub(crate) fn sent_at(&self, host: usize, detail_type: &str) -> Millis {
+        let instance = &self.machine(host).instance;
+        let world = self.world();
+        let mut sent = world.aws.events.events_log.iter();
+        let first =
+            sent.find(|sent| sent.detail_type == detail_type && sent.body.contains(instance));
+        first.unwrap_or_else(|| panic!("{detail_type} was never sent")).at - START
+    }
+
+    /// When a load balancer last sent a request to this host, since the world's start.
+    #[track_caller]
+    pub(crate) fn last_request_through(&self, host: usize) -> Millis {
+        let last = self.world().traffic.last_request_through(&self.machine(host).instance);
+        last.expect("it served") - START
+    }
+
+    /// Asserts that no request was dropped.
+    #[track_caller]
+    pub(crate) fn nothing_was_dropped(&self) {
+        let (dropped, reports) = {
+            let world = self.world();
+            (world.traffic.dropped(), world.traffic.reports())
+        };
+        assert_eq!(dropped, 0, "{reports:#?}\n{}", self.transcript());
+    }
+
+    /// Whether this host has a target in the group of this index, draining or not.
+    pub(crate) fn is_target(&self, host: usize, group: usize) -> bool {
+        let world = self.world();
+        let targets = &world.aws.elb.groups[&self.place.groups[group]].targets;
+        targets.keys().any(|(id, _)| *id == self.machine(host).instance)
+    }
+
+    /// The events that were told on a bus, in order.
+    pub(crate) fn told(&self, bus: &str) -> Vec<Put> {
+        let world = self.world();
+        world.aws.events.put.iter().filter(|put| put.bus == bus).cloned().collect()
+    }
+
+    /// Asserts that no pod was removed twice, by whomever.
+    #[track_caller]
+    pub(crate) fn no_pod_left_twice(&self) {
+        let mut uids: Vec<String> = {
+            let world = self.world();
+            world.kubernetes.removals.iter().map(|removal| removal.uid.clone()).collect()
+        };
+        let all = uids.len();
+        uids.sort();
+        uids.dedup();
+        assert_eq!(uids.len(), all, "{}", self.transcript());
     }
 
     /// Story and calls in order, for reading a failure.

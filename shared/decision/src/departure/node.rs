@@ -261,7 +261,9 @@ fn with_own(
 fn blocked(case: &Case<'_>, view: &NodeView, report: &mut Report) -> Option<Step> {
     let told = case.snapshot.memory.blocked_reported_at;
     let due = told.is_none_or(|at| case.now().since(at) >= BLOCKED_REPORT_EVERY);
-    if !report.is_blocked() || case.now().since(case.since) < BLOCKED_AFTER || !due {
+    // With little time left, the first word comes while somebody can still act on it.
+    let slow = report.hard.map_or(BLOCKED_AFTER, |hard| BLOCKED_AFTER.min(case.since.until(hard) / 4));
+    if !report.is_blocked() || case.now().since(case.since) < slow || !due {
         return None;
     }
     report.tell_blocked = true;

@@ -301,6 +301,7 @@ fn each_message_of_a_batch_gets_its_own_word() {
     let mut snapshot = interrupted(two_minutes());
     let mut old = seen(rebalance());
     old.sent_at = SENT - secs(86_401);
+    old.signal.sent_at = Some(old.sent_at);
     snapshot.signals.push(old);
     let decision = decide(&snapshot, &act());
     assert_eq!(

@@ -131,8 +131,14 @@ fn nothing_is_written_before_ec2_says_that_it_still_stands() {
         ["EC2 does not show (yet) what was announced as scheduled"]
     );
     snapshot.aws.is_scheduled = Ok(false);
+    check("not shown yet", &snapshot, &act(), (&[], &usual(snapshot.now)));
     let over = "done: nothing of ours is on its node";
-    check("it does not", &snapshot, &act(), (&[], over));
+    let later = Snapshot { now: after(120), ..snapshot.clone() };
+    check("it does not", &later, &act(), (&[], over));
+    // A right that is missing must not let the change come unprepared.
+    let mut later = later;
+    later.aws.is_scheduled = Err(unread());
+    check("still not known", &later, &act(), (&[CORDON, DEPARTING], "at once"));
     // Beside something that is certain, nobody waits for EC2's word.
     snapshot.aws.is_scheduled = Err(unread());
     snapshot.signals.push(seen(two_minutes()));
@@ -144,14 +150,14 @@ fn a_change_without_a_start_time_is_due_now_if_it_stands() {
     let mut snapshot = interrupted(maintenance(Urgency::AtStart, Due::Unknown));
     check("it stands", &snapshot, &act(), (&[CORDON, DEPARTING], "at once"));
     assert_eq!(decide(&snapshot, &act()).report.hard, None);
-    snapshot.aws.is_scheduled = Ok(false);
+    (snapshot.aws.is_scheduled, snapshot.now) = (Ok(false), after(120));
     check("it does not", &snapshot, &act(), (&[], "done: nothing of ours is on its node"));
 }
 
 #[test]
 fn what_was_scheduled_and_is_no_more_is_taken_back() {
     let mut snapshot = leaving(due());
-    snapshot.aws.is_scheduled = Ok(false);
+    (snapshot.aws.is_scheduled, snapshot.now) = (Ok(false), after(120));
     check("rescheduled, or over", &snapshot, &act(), (&[UNDO], "at once"));
     let rebooted = Node { boot: Some(id("boot-2")), ..node_mut(&mut snapshot).clone() };
     *node_mut(&mut snapshot) = rebooted;
