@@ -1,4 +1,6 @@
-//! The program as a user starts it: every sample event, both policies, bad input, and the words that it prints.
+//! The program as a user starts it: every sample event, both policies, storms, bad input, and the words that it prints.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on should say where")]
 
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -32,40 +34,95 @@ fn object(event: &str, policy: &str) -> Value {
     serde_json::from_str(&text).expect("it prints JSON")
 }
 
-/// What becomes of requests without Ebbtide.
+/// What becomes of requests.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Alone {
-    Drops,
-    LosesNothing,
+enum Requests {
+    /// None is dropped.
+    Served,
+    /// Some are.
+    Dropped,
+    /// Some are, and more without Ebbtide.
+    Fewer,
 }
-use Alone::{Drops, LosesNothing};
+use Requests::{Dropped, Fewer, Served};
 
-/// One sample event, and how its hook ends with Ebbtide, if one waits.
+/// One sample event: how a hook ends with Ebbtide, if one waits, whether the function calls anybody, and what becomes of
+/// requests with Ebbtide and without.
 struct Row {
     event: &'static str,
     hook: Option<&'static str>,
-    alone: Alone,
+    calls: bool,
+    with: Requests,
+    without: Requests,
 }
 
-const fn row(event: &'static str, alone: Alone) -> Row {
-    Row { event, hook: Some("CONTINUE"), alone }
+/// A hook that is answered in time.
+const fn row(event: &'static str, without: Requests) -> Row {
+    Row { event, hook: Some("CONTINUE"), calls: true, with: Served, without }
 }
 
-const ROWS: [Row; 13] = [
+/// An instance that is taken, with time enough; its group's hook comes late.
+const fn taken(event: &'static str) -> Row {
+    row(event, Dropped)
+}
+
+/// An instance that was going when the signal came.
+const fn late(event: &'static str, with: Requests) -> Row {
+    Row { with, ..row(event, Dropped) }
+}
+
+/// An instance that stays, or is back before its group notices.
+const fn stays(event: &'static str, without: Requests) -> Row {
+    Row { hook: None, ..row(event, without) }
+}
+
+/// Nobody's instance.
+const fn nothing(event: &'static str) -> Row {
+    Row { event, hook: None, calls: false, with: Served, without: Served }
+}
+
+const HOOKS: [Row; 13] = [
     // Not in service yet: no load balancer sends it anything before it is healthy, with a hook or without.
-    row("autoscaling.launch.json", LosesNothing),
-    row("autoscaling.launch-from-warm-pool.json", LosesNothing),
-    row("autoscaling.launch-into-warm-pool.json", LosesNothing),
-    row("autoscaling.launch-replace-root-volume.json", Drops),
-    row("autoscaling.terminate.json", Drops),
-    row("autoscaling.terminate-in-warm-pool.json", LosesNothing),
-    row("autoscaling.terminate-replace-root-volume.json", Drops),
-    row("autoscaling.terminate-warm-pool.json", Drops),
-    row("sqs.autoscaling-direct.json", Drops),
-    row("sqs.autoscaling-terminate.json", Drops),
-    row("sqs.batch.json", Drops),
-    row("sqs.sns-wrapped.json", Drops),
-    Row { event: "sqs.test-notification.json", hook: None, alone: LosesNothing },
+    row("autoscaling.launch.json", Served),
+    row("autoscaling.launch-from-warm-pool.json", Served),
+    row("autoscaling.launch-into-warm-pool.json", Served),
+    row("autoscaling.launch-replace-root-volume.json", Dropped),
+    row("autoscaling.terminate.json", Dropped),
+    row("autoscaling.terminate-in-warm-pool.json", Served),
+    row("autoscaling.terminate-replace-root-volume.json", Dropped),
+    row("autoscaling.terminate-warm-pool.json", Dropped),
+    row("sqs.autoscaling-direct.json", Dropped),
+    row("sqs.autoscaling-terminate.json", Dropped),
+    row("sqs.batch.json", Dropped),
+    row("sqs.sns-wrapped.json", Dropped),
+    nothing("sqs.test-notification.json"),
+];
+
+const INTERRUPTIONS: [Row; 23] = [
+    taken("ec2.spot-terminate.json"),
+    taken("ec2.spot-stop.json"),
+    late("ec2.spot-hibernate.json", Fewer),
+    stays("ec2.rebalance.json", Served),
+    taken("ec2.capacity-reservation.json"),
+    taken("ec2.capacity-block.json"),
+    taken("ec2.capacity-block-expiration.json"),
+    taken("ec2.capacity-block-reservation-expiration.json"),
+    nothing("ec2.state-pending.json"),
+    stays("ec2.state-running.json", Dropped),
+    late("ec2.state-stopping.json", Fewer),
+    late("ec2.state-shutting-down.json", Fewer),
+    // The host has been down for a while: its group and its load balancers have noticed, or are about to.
+    late("ec2.state-stopped.json", Dropped),
+    late("ec2.state-terminated.json", Dropped),
+    taken("health.retirement.json"),
+    stays("health.degraded.json", Served),
+    stays("health.reboot.json", Served),
+    stays("health.closed.json", Served),
+    nothing("health.backup-region.json"),
+    nothing("health.dedicated-host.json"),
+    nothing("health.planned-lifecycle.json"),
+    nothing("health.no-entities.json"),
+    late("sqs.interruptions.json", Fewer),
 ];
 
 #[test]
@@ -75,35 +132,59 @@ fn the_table_has_every_sample_event() {
         .filter(|file| file.extension().is_some_and(|extension| extension == "json"))
         .map(|file| file.file_name().unwrap().to_string_lossy().into_owned())
         .collect();
-    let rows: BTreeSet<String> = ROWS.iter().map(|row| row.event.to_owned()).collect();
+    let rows = HOOKS.iter().chain(&INTERRUPTIONS);
+    let rows: BTreeSet<String> = rows.map(|row| row.event.to_owned()).collect();
     assert_eq!(rows, events);
+}
+
+#[track_caller]
+fn check(&Row { event, hook, calls, with: expected, without: alone }: &Row, policy: &str) {
+    let name = format!("{event}, {policy}");
+    let told = object(event, policy);
+    assert_eq!(told["event"], event, "{name}");
+    assert_eq!(told["policy"], policy, "{name}");
+    assert_eq!(told["seed"], 7, "{name}");
+    let (with, without) = (&told["with"], &told["without"]);
+    let (saved, lost) = (with["dropped"].as_u64().unwrap(), without["dropped"].as_u64().unwrap());
+    assert_eq!(lost > 0, alone != Served, "{name}: {without}");
+    match expected {
+        Served => assert_eq!(saved, 0, "{name}: {with}"),
+        Dropped => assert!(saved > 0, "{name}: {with}"),
+        Fewer => assert!(0 < saved && saved < lost, "{name}: {with}, {without}"),
+    }
+    assert_eq!(with["hook"].as_str(), hook, "{name}");
+    assert_eq!(with["api_calls"].as_u64().unwrap() > 0, calls, "{name}: {with}");
+    assert_eq!(without["hook"], Value::Null, "{name}");
+    assert_eq!(without["api_calls"], 0, "{name}");
+    for (column, dropped) in [(with, saved), (without, lost)] {
+        let causes = column["causes"].as_object().unwrap().values();
+        assert_eq!(causes.map(|count| count.as_u64().unwrap()).sum::<u64>(), dropped, "{name}");
+    }
+    let all =
+        |column: &Value| column["served"].as_u64().unwrap() + column["dropped"].as_u64().unwrap();
+    assert_eq!(all(with), all(without), "{name}: the same requests in both columns");
 }
 
 #[test]
 fn no_request_is_dropped_with_ebbtide_and_the_hook_is_answered() {
-    for Row { event, hook, alone } in ROWS {
+    for row in &HOOKS {
         for policy in ["cluster", "local"] {
-            let name = format!("{event}, {policy}");
-            let told = object(event, policy);
-            assert_eq!(told["event"], event, "{name}");
-            assert_eq!(told["policy"], policy, "{name}");
-            assert_eq!(told["seed"], 7, "{name}");
-            let (with, without) = (&told["with"], &told["without"]);
-            assert_eq!(with["dropped"], 0, "{name}: {with}");
-            assert_eq!(with["causes"], serde_json::json!({}), "{name}");
-            assert_eq!(with["hook"].as_str(), hook, "{name}");
-            assert_eq!(with["api_calls"].as_u64().unwrap() > 0, hook.is_some(), "{name}: {with}");
-            let lost = without["dropped"].as_u64().unwrap();
-            assert_eq!(lost > 0, alone == Drops, "{name}: {without}");
-            assert_eq!(without["hook"], Value::Null, "{name}");
-            assert_eq!(without["api_calls"], 0, "{name}");
-            let causes = without["causes"].as_object().unwrap().values();
-            assert_eq!(causes.map(|count| count.as_u64().unwrap()).sum::<u64>(), lost, "{name}");
-            let all = |column: &Value| {
-                column["served"].as_u64().unwrap() + column["dropped"].as_u64().unwrap()
-            };
-            assert_eq!(all(with), all(without), "{name}: the same requests in both columns");
+            check(row, policy);
         }
+    }
+}
+
+#[test]
+fn interruptions_cost_no_request_where_there_is_time_behind_cluster() {
+    for row in &INTERRUPTIONS {
+        check(row, "cluster");
+    }
+}
+
+#[test]
+fn interruptions_cost_no_request_where_there_is_time_behind_local() {
+    for row in &INTERRUPTIONS {
+        check(row, "local");
     }
 }
 
@@ -155,6 +236,11 @@ fn a_group_that_lost_nothing_says_why() {
         ),
         ("autoscaling.launch.json", "cluster", "the new node got no request before it was healthy"),
         ("sqs.test-notification.json", "cluster", "nothing happens to any instance"),
+        ("ec2.rebalance.json", "cluster", "nothing followed the recommendation"),
+        ("health.reboot.json", "local", "what is announced is further ahead than this"),
+        ("health.closed.json", "cluster", "the change was called off"),
+        ("health.degraded.json", "cluster", "its host still runs; nobody says until when"),
+        ("ec2.spot-hibernate.json", "cluster", "the signal leaves no time; "),
     ];
     for (event, policy, why) in rows {
         let text = printed(&["demo", "--event", event, "--policy", policy]);
@@ -176,7 +262,7 @@ fn a_batch_says_what_became_of_each_message_that_nothing_came_of() {
     let expected = [
         "message 3 of 6: acknowledged, too late: i-0a1b2c3d4e5f60718 leaves for good and is replaced by now",
         "message 4 of 6: dead-letter queue: body: not JSON at byte 200: EOF while parsing a string",
-        "message 5 of 6: acknowledged, nothing to do: source `aws.ec2` is not aws.autoscaling",
+        "message 5 of 6: acknowledged, not ours: no group knows i-0c3d4e5f607182930",
         "message 6 of 6: acknowledged, nothing to do: test notification of a lifecycle hook",
     ];
     assert_eq!(told, expected, "in\n{text}");
@@ -185,6 +271,107 @@ fn a_batch_says_what_became_of_each_message_that_nothing_came_of() {
         assert!(text.contains(&hook(instance)), "{instance}: {text}");
     }
     assert!(!text.contains("still in the queue"), "{text}");
+}
+
+#[test]
+fn a_spot_warning_reads_like_this() {
+    let text = printed(&["demo", "--event", "ec2.spot-terminate.json"]);
+    insta::assert_snapshot!("spot", text);
+}
+
+#[test]
+fn what_is_far_ahead_is_announced_or_brought_forward() {
+    let rows = [
+        ("health.reboot.json", "AWS acts in 14 d; this ends long before", "SCHEDULED: 14 d left"),
+        (
+            "health.retirement.json",
+            "AWS acts in 14 d; here after 600 s, since nothing else would happen until then",
+            "EC2 took the instance",
+        ),
+    ];
+    for (event, head, row) in rows {
+        let text = printed(&["demo", "--event", event]);
+        assert!(text.contains(head) && text.contains(row), "{event}: {text}");
+    }
+}
+
+#[test]
+fn what_is_over_is_taken_back() {
+    let rows = [
+        ("ec2.rebalance.json", "rebalance recommendation"),
+        ("health.closed.json", "SCHEDULED closed"),
+        ("ec2.state-running.json", "EC2 says that the instance is running"),
+    ];
+    for (event, cause) in rows {
+        let text = printed(&["demo", "--event", event]);
+        let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{event}, {what}: {text}"));
+        let undone = at("uncordoned: what was changed is taken back");
+        assert!(at("   cordoned\n") < undone && at(cause) < undone, "{event}: {text}");
+    }
+}
+
+#[test]
+fn what_is_announced_stays_as_far_ahead_as_in_somebody_elses_event() {
+    let directory = scratch("sooner");
+    let text = std::fs::read_to_string(Path::new(EVENTS).join("health.reboot.json")).unwrap();
+    let text = text
+        .replace("Sun, 06 Dec 2026 09:30:00 GMT", "Sun, 22 Nov 2026 09:50:00 GMT")
+        .replace("i-0a1b2c3d4e5f60718", "i-1234abcd");
+    std::fs::write(directory.join("own.json"), text).unwrap();
+    let output = ebbtide(&directory, &["demo", "--event", "own.json", "--json"]);
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(told["with"]["dropped"], 0, "{told}");
+    assert_ne!(told["without"]["dropped"], 0, "{told}");
+    let seconds = told["with"]["seconds"].as_u64().unwrap();
+    assert!((1_200..1_300).contains(&seconds), "20 minutes and a reboot: {told}");
+}
+
+#[test]
+fn a_storm_of_thirty_nodes_drops_nothing() {
+    let output = ebbtide(Path::new(EVENTS), &["demo", "--storm", "30", "--json"]);
+    assert_eq!(text(output.stderr), "simulating a storm\n");
+    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let all = [
+        "cordoned_s",
+        "drained_s",
+        "dropped",
+        "min_targets",
+        "nodes",
+        "served",
+        "throttled",
+        "withdrawn_s",
+    ];
+    assert_eq!(keys(&told), all);
+    assert_eq!(told["nodes"], 30);
+    assert_eq!(told["dropped"], 0, "{told}");
+    assert!(told["served"].as_u64().unwrap() > 50_000, "{told}");
+    assert_eq!(keys(&told["min_targets"]), ["api", "shop", "web"]);
+    for (group, targets) in told["min_targets"].as_object().unwrap() {
+        // Half of the 38 that there were.
+        assert!((18..38).contains(&targets.as_u64().unwrap()), "{group}: {told}");
+    }
+    for (moment, most) in [("cordoned_s", 6.0), ("withdrawn_s", 120.0), ("drained_s", 120.0)] {
+        let spread = &told[moment];
+        assert_eq!(keys(spread), ["last", "p50", "p99"]);
+        let of = |key: &str| spread[key].as_f64().unwrap();
+        assert!(of("p50") <= of("p99") && of("p99") <= of("last"), "{moment}: {told}");
+        assert!(of("last") <= most, "{moment}: {told}");
+    }
+}
+
+#[test]
+fn a_storm_is_told_in_words() {
+    let text = printed(&["demo", "--storm", "3", "--seed", "1"]);
+    for what in [
+        "A storm over 3 Spot nodes: all warned within a second",
+        "30 pods, budgets of 10 %",
+        "since its warning          p50      p99     last",
+        "fewest living targets: api ",
+        "again: --storm 3 --seed 1\n",
+    ] {
+        assert!(text.contains(what), "no `{what}` in\n{text}");
+    }
 }
 
 #[test]
@@ -328,6 +515,14 @@ fn a_wrong_command_line_is_refused() {
             "error: a value is required for '--event <FILE>' but none was supplied\n",
         ),
         (&["dance"], "error: unrecognized subcommand 'dance'\n"),
+        (
+            &["demo", "--storm", "2001"],
+            "error: invalid value '2001' for '--storm <N>': 2001 is not in 1..=2000\n",
+        ),
+        (
+            &["demo", "--storm", "3", "--event", "x.json"],
+            "error: the argument '--storm <N>' cannot be used with '--event <FILE>'\n",
+        ),
     ];
     for (arguments, expected) in rows {
         let output = ebbtide(Path::new(EVENTS), arguments);

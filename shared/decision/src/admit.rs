@@ -149,9 +149,8 @@ impl<'a> Admitted<'a> {
             _ if what.closed => Way::Return,
             (Urgency::AtStart, Some(at)) if at > snapshot.now => Way::Later(at),
             // Rescheduled or called off, and nobody told us so. EC2 may show it a moment after Health told of it.
-            (Urgency::AtStart, _)
-                if snapshot.aws.is_scheduled == Ok(false)
-                    && snapshot.now >= self.seen.sent_at + LOOKUP_PATIENCE =>
+            _ if snapshot.aws.is_scheduled == Ok(false)
+                && snapshot.now >= self.seen.sent_at + LOOKUP_PATIENCE =>
             {
                 Way::Return
             }
@@ -159,18 +158,23 @@ impl<'a> Admitted<'a> {
         }
     }
 
-    /// Whether nothing may be written before EC2 said that its scheduled change still stands.
+    /// Whether EC2 is to be asked, before anything is written, if its scheduled change still stands: its message outlives the
+    /// one that calls it off.
     pub(crate) fn wants_schedule(&self, snapshot: &Snapshot, policy: &Policy) -> bool {
         let Some(Cause::Maintenance(what)) = self.interruption().map(|what| &what.cause) else {
             return false;
         };
-        what.urgency == Urgency::AtStart
+        (what.urgency == Urgency::AtStart || self.hard().is_some())
             && !what.closed
             && !matches!(self.way(snapshot, policy), Way::Later(_))
     }
 
     /// From when a scheduled change is acted on, whatever EC2 could not be asked about it.
     pub(crate) fn trusted_from(&self, policy: &Policy) -> Timestamp {
+        let cause = self.interruption().map(|what| &what.cause);
+        if matches!(cause, Some(Cause::Maintenance(what)) if what.urgency == Urgency::AtOnce) {
+            return self.seen.sent_at;
+        }
         let lead = policy.overridden(&self.overrides).maintenance_lead;
         let due = self.hard().map_or(self.seen.sent_at, |start| start - lead);
         due.max(self.seen.sent_at) + LOOKUP_PATIENCE

@@ -85,6 +85,13 @@ pub struct Withdrawn {
     pub targets: Vec<TargetId>,
 }
 
+impl Contributor {
+    /// Whether it is an interruption: its token begins with its kind, and a hook's is the fingerprint of a secret.
+    pub fn is_interruption(&self) -> bool {
+        self.token.split(':').next() == Some(&self.by)
+    }
+}
+
 impl Departure {
     /// Reads the annotation; `None` when it is not one of ours or can't be read.
     pub fn parse(text: &str) -> Option<Self> {

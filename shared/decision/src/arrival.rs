@@ -6,10 +6,10 @@
 mod back;
 
 use crate::admit::{Admitted, Asks};
-use crate::annotation::{DEPARTURE, Departure, EXCLUDE, OUT_OF_SERVICE, TAINT};
+use crate::annotation::{Contributor, DEPARTURE, Departure, EXCLUDE, OUT_OF_SERVICE, TAINT};
 use crate::decision::{Course, End};
 use crate::departure::record::patch;
-use crate::departure::{Case, is_last_moment};
+use crate::departure::{Case, is_going, is_last_moment};
 use crate::policy::LaunchDeadline;
 use crate::report::{Report, Stage};
 use crate::signal::{Cause, HookRoute};
@@ -81,6 +81,9 @@ pub(crate) fn decide(case: &Case<'_>) -> Course {
 
 fn on_node(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
     report.node = Some(view.node.name.clone());
+    if !case.is_held() && is_going(case.snapshot) {
+        return continued(case, report, "the instance is going: nothing is taken back".into());
+    }
     let record = record(case, &view.node);
     if !case.is_held()
         && let Some(course) = back::before(case, view, record.as_ref(), &report)
@@ -99,6 +102,10 @@ fn on_node(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
     let Some(record) = record else {
         return continued(case, report, "the node is ready".into());
     };
+    if case.is_held() && is_doomed(case, &record) {
+        let why = "the node is ready, and about to be interrupted: its cordon stays";
+        return continued(case, report, why.into());
+    }
     if !case.is_proven() {
         report.stage = Stage::Proving;
         return case.again(Vec::new(), report, case.now());
@@ -174,6 +181,16 @@ fn waiting(case: &Case<'_>, mut report: Report, lack: &Lack) -> Course {
 /// deadline of its own no more.
 fn is_over(case: &Case<'_>) -> bool {
     case.is_held() && is_last_moment(case) || case.now() >= case.since + case.policy.longest_launch
+}
+
+/// Whether an interruption whose time is still to come asks for the departure on record, in the life that EC2 shows.
+fn is_doomed(case: &Case<'_>, record: &Departure) -> bool {
+    let instance = case.snapshot.aws.instance.iter().flatten().next();
+    let started_since = instance.and_then(|it| it.launched_at).is_some_and(|at| at > record.since);
+    let ahead = |part: &Contributor| {
+        part.is_interruption() && part.hard.is_some_and(|hard| hard > case.now())
+    };
+    !started_since && record.because.iter().any(ahead)
 }
 
 /// Our record of the departure that this arrival ends. Only an instance that comes back can have one.

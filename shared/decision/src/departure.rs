@@ -95,7 +95,8 @@ impl<'a> Case<'a> {
     /// Whether another signal with an earlier deadline is on the node's record: whoever hears that one does the work in the
     /// meantime.
     fn is_shared(&self) -> bool {
-        let ClusterView::Reached { node: NodeLookup::Found(view), .. } = &self.snapshot.cluster else {
+        let ClusterView::Reached { node: NodeLookup::Found(view), .. } = &self.snapshot.cluster
+        else {
             return false;
         };
         let Some(record) = record::current(self, &view.node) else { return false };
@@ -176,6 +177,12 @@ pub(crate) fn is_gone(snapshot: &Snapshot) -> bool {
         Ok(None) => true,
         Err(_) => false,
     }
+}
+
+/// Whether EC2 takes the instance down just now, or has done so: nothing is taken back from its node.
+pub(crate) fn is_going(snapshot: &Snapshot) -> bool {
+    let instance = snapshot.aws.instance.as_ref().ok().and_then(Option::as_ref);
+    instance.is_some_and(|instance| !instance.state.is_up())
 }
 
 /// Whether the host is on its way down: for some seconds, pods on it may still end in order.

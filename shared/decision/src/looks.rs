@@ -13,11 +13,11 @@ use crate::departure::{Case, is_gone, wants_taint};
 use crate::id::{AsgName, ClusterName, TargetGroupArn};
 use crate::judge::{is_left_to_us, is_waited_for, must_go};
 use crate::policy::{Mode, Policy, Reaction};
-use crate::signal::HookRoute;
 use crate::scope;
+use crate::signal::HookRoute;
 use crate::snapshot::aws::{Asg, Instance, RegistrationOwner, TargetGroup};
-use crate::snapshot::{Read, Snapshot};
 use crate::snapshot::cluster::{ClusterView, NodeLookup, NodeView, Pod};
+use crate::snapshot::{Read, Snapshot};
 use crate::withdraw::{May, Records, Standing, standing};
 use std::collections::BTreeMap;
 

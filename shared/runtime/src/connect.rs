@@ -22,11 +22,7 @@ pub(crate) type Dialed = Result<Option<kube::Client>, String>;
 
 impl App {
     /// A client for the cluster; `Ok(None)` when EKS knows no such cluster; the reason when it can't be reached.
-    pub(crate) async fn client(
-        &self,
-        name: &ClusterName,
-        until: Timestamp,
-    ) -> Dialed {
+    pub(crate) async fn client(&self, name: &ClusterName, until: Timestamp) -> Dialed {
         if let Gate::Open(at) = self.kept.breakers.ask(name, self.clock.now()) {
             return Err(format!("it did not answer lately; tried again at {at}"));
         }

@@ -176,7 +176,11 @@ impl Inbox {
         let behind = envelope.behind();
         if behind > CLOCK_BEHIND_WARNED {
             let (message, behind) = (&envelope.message, human(behind));
-            tracing::warn!(message, behind, "our clock is behind AWS's; deadlines are moved by that");
+            tracing::warn!(
+                message,
+                behind,
+                "our clock is behind AWS's; deadlines are moved by that"
+            );
         }
         let Envelope { message, receipt, .. } = &envelope;
         match parsed {

@@ -125,7 +125,11 @@ impl Ledger {
     pub(crate) fn end(&mut self, message: &str, instance: Option<&InstanceId>, fate: Fate) {
         let is_over = matches!(
             fate,
-            Fate::Answered(..) | Fate::Done(_) | Fate::Later(_) | Fate::DeadLettered(_) | Fate::Observed
+            Fate::Answered(..)
+                | Fate::Done(_)
+                | Fate::Later(_)
+                | Fate::DeadLettered(_)
+                | Fate::Observed
         );
         self.over.extend(instance.filter(|_| is_over).cloned());
         self.fates.insert(message.to_owned(), fate);

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   kube::Client ──tower service──┐                       ┌─ kubernetes: objects, kubelets, controllers
-//!   aws_sdk_*    ──connector──────┼─> faults ─> World ────┼─ aws: ASG, EC2, ELBv2, SQS, EventBridge, EKS
+//!   aws_sdk_*    ──connector──────┼─> faults ─> World ────┼─ aws: ASG, EC2, ELBv2, SQS, EventBridge, Health, EKS
 //!   lambda       ──invokes────────┘   (one event queue)   └─ traffic: served and dropped, with the cause
 //! ```
 

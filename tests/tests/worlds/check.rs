@@ -1,18 +1,21 @@
 //! The invariants, read off a world at its end.
 
-use crate::rights;
+use crate::sight::Sight;
 use crate::witness::Look;
+use crate::word::{Word, started_at};
 use crate::world::{Role, Told, is_answered};
-use sandbox::aws::autoscaling::{Action, Transition};
+use crate::{course, rights};
+use decision::policy::{Policy, Reaction};
+use sandbox::aws::autoscaling::{Action, Ended, Transition};
 use sandbox::fault::Scope;
-use sandbox::scenario::{LIFECYCLE_QUEUE, Place, Scenario};
+use sandbox::scenario::{INTERRUPTION_QUEUE, LIFECYCLE_QUEUE, Place, Scenario};
 use sandbox::world::{Millis, World};
 
 /// Before a hard deadline, a pod may be deleted past its budget: its grace and this long ahead.
 const FORCE_AHEAD_MS: Millis = 20_000;
 
 /// How late an event may come: a minute in the sandbox, and the delivery itself.
-const LATE_MS: Millis = 90_000;
+pub(crate) const LATE_MS: Millis = 90_000;
 
 /// How long two crashes in a row can hide a message: 90 s each, and the seconds between.
 pub(crate) const CRASHES_MS: Millis = 200_000;
@@ -35,8 +38,16 @@ pub(crate) struct Over<'a> {
     pub(crate) role: Role,
     /// Whether target groups were deleted, and nothing else holds a departure.
     pub(crate) ungrouped: bool,
-    /// What the function decided.
+    /// What the functions decided.
     pub(crate) looks: Vec<Look>,
+    /// Their policy.
+    pub(crate) policy: Policy,
+    /// Whether the interruption function is there, too.
+    pub(crate) interrupted: bool,
+    /// What it is told.
+    pub(crate) words: Vec<Word>,
+    /// What was seen of the nodes meanwhile.
+    pub(crate) sight: Sight,
 }
 
 /// The numbers of a world.
@@ -66,6 +77,7 @@ pub(crate) fn tell(over: &Over<'_>, world: &mut World) -> Told {
         ungrouped: only_if(over.ungrouped, departed.count() as u64),
         calls: std::mem::take(&mut world.calls),
         story: std::mem::take(&mut world.story),
+        said: over.looks.iter().map(|look| (look.at, look.said.clone())).collect(),
         faults: world.faults.struck.len() as u64,
         kills: world.processes.values().filter(|process| process.killed).count() as u64,
     }
@@ -78,12 +90,19 @@ fn is_marked(scenario: &Scenario, action: &Action) -> bool {
 
 /// Every invariant that was broken, in words.
 pub(crate) fn broken(over: &Over<'_>, world: &World) -> Vec<String> {
-    let mut broken = world.violations.clone();
+    // Of a host that was down when it got the taint and is starting again, the world can't tell that its pods write no more.
+    // What EC2 said when the taint came is judged with the interruptions.
+    let is_judged =
+        |line: &&String| !over.interrupted || !line.starts_with("out-of-service-too-early");
+    let mut broken: Vec<String> = world.violations.iter().filter(is_judged).cloned().collect();
     match over.role {
         Role::Act => {
             hooks(over, world, &mut broken);
             budgets(over, world, &mut broken);
-            rights::spoken_of(over.place, &over.looks, world, &mut broken);
+            rights::spoken_of(over, world, &mut broken);
+            if over.interrupted {
+                course::broken(over, world, &mut broken);
+            }
         }
         Role::PausedContinue => {
             hooks(over, world, &mut broken);
@@ -92,6 +111,8 @@ pub(crate) fn broken(over: &Over<'_>, world: &World) -> Vec<String> {
         Role::Observe | Role::Foreign | Role::PausedLeave => rights::none(world, &mut broken),
     }
     messages(over, world, &mut broken);
+    let unsteady = over.looks.iter().filter(|look| look.unsteady);
+    broken.extend(unsteady.map(|look| format!("unsteady: {look:?}")));
     broken
 }
 
@@ -136,7 +157,9 @@ fn was_delivered(action: &Action, world: &World) -> bool {
 
 /// When an action ended without an answer.
 pub(crate) fn timed_out_at(action: &Action) -> Option<Millis> {
-    action.ended.filter(|(_, how)| !is_answered(*how)).map(|(at, _)| at)
+    // One that another hook's ABANDON ends, or another way of the instance, is nobody's omission.
+    let timed_out = |how: Ended| !is_answered(how) && how != Ended::Abandoned;
+    action.ended.filter(|(_, how)| timed_out(*how)).map(|(at, _)| at)
 }
 
 /// A timeout is a way out when AWS itself was away, or when crashes and silence struck so often that the heartbeats
@@ -175,25 +198,42 @@ fn was_sent(look: &Look, world: &World) -> bool {
 /// A budget is never violated before the margin of a hard deadline.
 fn budgets(over: &Over<'_>, world: &World, broken: &mut Vec<String>) {
     for cut in &world.kubernetes.budget_breaks {
-        let instance = over.place.machines.iter().find(|machine| machine.node == cut.node);
+        let instance = rights::instance_of(over.place, world, &cut.node);
         let graces = over.scenario.workloads.iter().map(|workload| workload.grace_seconds);
         let grace_ms = graces.max().unwrap_or(30) * 1_000;
-        let allowed = world.aws.autoscaling.actions.iter().any(|action| {
+        let by_hook = world.aws.autoscaling.actions.iter().any(|action| {
             action.ours
-                && instance.is_some_and(|machine| machine.instance == action.instance)
+                && action.instance == instance
                 && cut.at >= action.global_until - grace_ms - FORCE_AHEAD_MS
         });
-        if !allowed {
+        let by_word = is_due(over, instance, (cut.at, cut.at + grace_ms + FORCE_AHEAD_MS));
+        if !by_hook && !by_word {
             broken.push(format!("budget-broken: {cut:?}"));
         }
     }
 }
 
+/// Whether something that was heard by `at` in this life of the instance ends it by `until`.
+fn is_due(over: &Over<'_>, instance: &str, (at, until): (Millis, Millis)) -> bool {
+    let life = started_at(&over.words, instance, at);
+    over.words.iter().any(|word| {
+        word.is_of(instance)
+            && (life..=at).contains(&word.at)
+            && word.heard
+            && !word.returns()
+            // EC2 keeps its time whatever the policy makes of the warning.
+            && word.reaction(&over.policy) != Reaction::Ignore
+            && word.hard.is_some_and(|hard| hard <= until)
+    })
+}
+
 /// No message is lost: what still waits for us has one, and none went to the dead-letter queue.
 fn messages(over: &Over<'_>, world: &World, broken: &mut Vec<String>) {
-    let dead = world.aws.sqs.depth(&format!("{LIFECYCLE_QUEUE}-dead-letter"));
-    if dead > 0 {
-        broken.push(format!("dead-letters: {dead} readable messages"));
+    for queue in [LIFECYCLE_QUEUE, INTERRUPTION_QUEUE] {
+        let dead = world.aws.sqs.depth(&format!("{queue}-dead-letter"));
+        if dead > 0 {
+            broken.push(format!("dead-letters: {dead} readable messages of {queue}"));
+        }
     }
     if matches!(over.role, Role::Observe | Role::Foreign) {
         return;

@@ -1,6 +1,8 @@
 //! Who may be touched: only what a signal of ours speaks of, only while its action waits, and only in mode `act`.
 
-use crate::witness::Look;
+use crate::check::Over;
+use crate::witness::{Look, Moved};
+use crate::word::{Act, allow};
 use sandbox::aws::autoscaling::Verdict;
 use sandbox::scenario::Place;
 use sandbox::world::{Call, Millis, World};
@@ -12,30 +14,32 @@ const ENDED_MS: Millis = 25_000;
 /// The longest that a turn's calls may come after it began.
 pub(crate) const TURN_MS: Millis = 15_000;
 
-/// Nothing is touched whose instance no waiting action of ours speaks of: no node, no pod on it, no target.
-pub(crate) fn spoken_of(place: &Place, looks: &[Look], world: &World, broken: &mut Vec<String>) {
+/// Nothing is touched whose instance no waiting action of ours speaks of, nor an interruption as far as the policy allows:
+/// no node, no pod on it, no target.
+pub(crate) fn spoken_of(over: &Over<'_>, world: &World, broken: &mut Vec<String>) {
+    let place = over.place;
+    let may = |act: Act, instance: &str, at: Millis| is_spoken_of(over, (act, instance), at, world);
     for call in world.calls.iter().filter(|call| call.write && call.operation == "PATCH nodes") {
         let node = call.subject.rsplit('/').next().unwrap_or_default();
-        if !is_spoken_of(instance_of(place, world, node), call.at, world) {
+        if !may(Act::Patch, instance_of(place, world, node), call.at) {
             broken.push(format!("foreign-node: {call:?}"));
         }
     }
     for removal in &world.kubernetes.removals {
-        if !is_spoken_of(instance_of(place, world, &removal.node), removal.at, world) {
+        if !may(Act::Remove, instance_of(place, world, &removal.node), removal.at) {
             broken.push(format!("foreign-pod: {removal:?}"));
         }
     }
-    targets(looks, world, broken);
+    targets(over, world, broken);
 }
 
-/// Each target that the function registers or deregisters is the instance that it decided about, and a signal of ours
-/// spoke of it; each call about targets was decided.
-fn targets(looks: &[Look], world: &World, broken: &mut Vec<String>) {
-    for look in looks {
-        let foreign = look.targets.iter().any(|(_, id)| *id != look.instance);
-        let named = look.targets.is_empty() || is_spoken_of(&look.instance, look.at, world);
-        if foreign || !named {
-            broken.push(format!("foreign-target: {look:?}"));
+/// Each target that the function registers or deregisters is one that a signal of ours spoke of, and not only to recommend
+/// something; it registers only the instance that it decided about. Each call about targets was decided.
+fn targets(over: &Over<'_>, world: &World, broken: &mut Vec<String>) {
+    for look in &over.looks {
+        let wrong = look.targets.iter().find(|moved| is_wrong(over, look, moved, world));
+        if let Some(moved) = wrong {
+            broken.push(format!("foreign-target: {moved:?} in {look:?}"));
         }
     }
     let changes = |call: &&Call| {
@@ -44,12 +48,12 @@ fn targets(looks: &[Look], world: &World, broken: &mut Vec<String>) {
     };
     // A call that was lost on its way says nothing of its group.
     for call in world.calls.iter().filter(changes) {
-        let decided = looks.iter().any(|look| {
+        let decided = over.looks.iter().any(|look| {
             (look.at..=look.at + TURN_MS).contains(&call.at)
                 && look
                     .targets
                     .iter()
-                    .any(|(arn, _)| call.subject.is_empty() || *arn == call.subject)
+                    .any(|moved| call.subject.is_empty() || moved.group == call.subject)
         });
         if !decided {
             broken.push(format!("foreign-target: nobody decided {call:?}"));
@@ -57,8 +61,17 @@ fn targets(looks: &[Look], world: &World, broken: &mut Vec<String>) {
     }
 }
 
+/// Another instance's target leaves in the same call when its own record says so, which may be read a moment after the turn
+/// began.
+fn is_wrong(over: &Over<'_>, look: &Look, moved: &Moved, world: &World) -> bool {
+    let is_own = moved.instance == look.instance;
+    let act = if moved.registered { Act::Register } else { Act::Withdraw };
+    let may = |at: Millis| is_spoken_of(over, (act, &moved.instance), at, world);
+    !may(look.at) && (is_own || !may(look.at + TURN_MS)) || moved.registered && !is_own
+}
+
 /// The instance of a node: EC2 remembers the names of instances that are gone.
-fn instance_of<'a>(place: &'a Place, world: &'a World, node: &str) -> &'a str {
+pub(crate) fn instance_of<'a>(place: &'a Place, world: &'a World, node: &str) -> &'a str {
     let machine = place.machines.iter().find(|machine| machine.node == node);
     machine.map_or_else(
         || {
@@ -69,14 +82,15 @@ fn instance_of<'a>(place: &'a Place, world: &'a World, node: &str) -> &'a str {
     )
 }
 
-/// Whether an action of ours waited for this instance at that time, or had until a moment ago.
-fn is_spoken_of(instance: &str, at: Millis, world: &World) -> bool {
-    world.aws.autoscaling.actions.iter().any(|action| {
+/// Whether an action of ours waited for this instance at that time, or had until a moment ago; or an interruption allows it.
+fn is_spoken_of(over: &Over<'_>, (act, instance): (Act, &str), at: Millis, world: &World) -> bool {
+    let waits = world.aws.autoscaling.actions.iter().any(|action| {
         action.ours
             && action.instance == instance
             && action.began_at <= at
             && action.ended.is_none_or(|(ended_at, _)| at <= ended_at + ENDED_MS)
-    })
+    });
+    waits || allow(&over.words, (act, instance), at, &over.policy)
 }
 
 /// `observe`, a pause that leaves hooks, and a function for other hooks write nothing to cluster, load balancers or

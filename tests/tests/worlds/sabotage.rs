@@ -2,14 +2,14 @@
 //! notice it by its own name within a few seeds.
 
 use crate::world::{Play, run};
-use decision::annotation::TAINT;
+use decision::annotation::{OUT_OF_SERVICE, TAINT};
 use decision::decide::decide;
 use decision::decision::{Answer, Decision, Ending, Next};
 use decision::id::TargetGroupArn;
 use decision::policy::Policy;
-use decision::signal::SignalKind;
+use decision::signal::{Cause, Due, SignalKind};
 use decision::snapshot::Snapshot;
-use decision::snapshot::cluster::{ClusterView, NodeLookup, NodeView};
+use decision::snapshot::cluster::{ClusterView, NodeLookup, NodeView, Taint};
 use decision::step::{
     Deregister, HookCall, HookResult, NodePatch, PatchPurpose, Removal, Step, TargetChange,
     TargetId,
@@ -151,7 +151,7 @@ fn an_answer_to_a_hook_that_only_looks_on_is_noticed() {
     fn answers_all(snapshot: &Snapshot, policy: &Policy) -> Decision {
         let mut decision = decide(snapshot, policy);
         for (seen, answer) in snapshot.signals.iter().zip(&mut decision.answers) {
-            let SignalKind::Hook(hook) = &seen.signal.kind;
+            let SignalKind::Hook(hook) = &seen.signal.kind else { continue };
             if let Answer { next: next @ Next::Finished(Ending::Observed), .. } = answer {
                 let (asg, token) = (hook.asg.clone(), hook.token.clone());
                 let call = HookCall { asg, hook: hook.hook.clone(), token };
@@ -196,4 +196,134 @@ fn a_target_that_is_somebody_elses_is_noticed() {
         decision
     }
     check("foreign-target", registers_others);
+}
+
+/// The causes of the snapshot's interruptions; none while a hook waits as well.
+fn interruptions(snapshot: &Snapshot) -> Vec<&Cause> {
+    let causes = snapshot.signals.iter().map(|seen| match &seen.signal.kind {
+        SignalKind::Hook(_) => None,
+        SignalKind::Interruption(interruption) => Some(&interruption.cause),
+    });
+    causes.collect::<Option<_>>().unwrap_or_default()
+}
+
+#[test]
+fn a_withdrawal_for_a_recommendation_is_noticed() {
+    fn withdraws(snapshot: &Snapshot, policy: &Policy) -> Decision {
+        let mut decision = decide(snapshot, policy);
+        let causes = interruptions(snapshot);
+        if !causes.is_empty() && causes.iter().all(|cause| **cause == Cause::Rebalance) {
+            let attached = snapshot.aws.group.iter().flatten();
+            for group in attached.flat_map(|group| &group.target_groups) {
+                let id = snapshot.instance.to_string();
+                let target = TargetId { id, port: 30_080, zone: None };
+                let change = TargetChange { group: group.clone(), targets: vec![target] };
+                let fresh_until = snapshot.now + Duration::from_secs(5);
+                decision.steps.push(Step::Deregister(Deregister { change, fresh_until }));
+            }
+        }
+        decision
+    }
+    check("foreign-target", withdraws);
+}
+
+#[test]
+fn a_cordon_that_outlasts_its_recommendation_is_noticed() {
+    fn keeps(snapshot: &Snapshot, policy: &Policy) -> Decision {
+        let mut decision = decide(snapshot, policy);
+        let undoes = |step: &Step| matches!(step, Step::PatchNode(patch) if patch.purpose == PatchPurpose::Undo);
+        if !interruptions(snapshot).is_empty() && decision.steps.iter().any(undoes) {
+            decision.steps.clear();
+            for answer in &mut decision.answers {
+                answer.next = Next::Finished(Ending::Done("kept".into()));
+            }
+        }
+        decision
+    }
+    check("cordon-kept", keeps);
+}
+
+#[test]
+fn a_warning_whose_deadline_does_not_count_is_noticed() {
+    fn has_time(snapshot: &Snapshot, policy: &Policy) -> Decision {
+        let mut later = snapshot.clone();
+        for seen in &mut later.signals {
+            if let SignalKind::Interruption(interruption) = &mut seen.signal.kind {
+                interruption.due = Due::Unknown;
+            }
+        }
+        decide(&later, policy)
+    }
+    check("pod-left-to-die", has_time);
+}
+
+#[test]
+fn a_warning_that_waits_is_noticed() {
+    fn waits(snapshot: &Snapshot, policy: &Policy) -> Decision {
+        let mut decision = decide(snapshot, policy);
+        let at = snapshot.now + Duration::from_secs(45);
+        if snapshot.signals.iter().any(|seen| seen.receives == 1) {
+            decision.steps.retain(|step| matches!(step, Step::Heartbeat(_)));
+            for answer in &mut decision.answers {
+                answer.next = Next::ComeBack { at };
+            }
+        }
+        decision
+    }
+    check("cordoned-late", waits);
+}
+
+#[test]
+fn an_interruption_without_an_end_is_noticed() {
+    fn goes_on(snapshot: &Snapshot, policy: &Policy) -> Decision {
+        let mut decision = decide(snapshot, policy);
+        if !interruptions(snapshot).is_empty() {
+            for answer in &mut decision.answers {
+                answer.next = Next::ComeBack { at: snapshot.now + Duration::from_secs(60) };
+            }
+        }
+        decision
+    }
+    check("queue-not-empty", goes_on);
+}
+
+#[test]
+fn a_running_host_that_is_out_of_service_is_noticed() {
+    fn cuts_off(snapshot: &Snapshot, policy: &Policy) -> Decision {
+        let mut decision = decide(snapshot, policy);
+        for step in &mut decision.steps {
+            if let Step::PatchNode(NodePatch { taints: Some(taints), .. }) = step {
+                let key = OUT_OF_SERVICE.to_owned();
+                let effect = "NoExecute".to_owned();
+                taints.push(Taint { key, value: None, effect, time_added: None });
+            }
+        }
+        decision
+    }
+    check("out-of-service-too-early", cuts_off);
+}
+
+#[test]
+fn a_cordon_that_is_taken_back_from_a_doomed_node_is_noticed() {
+    fn uncordons(snapshot: &Snapshot, policy: &Policy) -> Decision {
+        let mut decision = decide(snapshot, policy);
+        let age = snapshot.signals.iter().map(|seen| snapshot.now.since(seen.sent_at)).max();
+        if let (Some(view), true) = (node(snapshot), age >= Some(Duration::from_secs(80)))
+            && view.node.taints.iter().any(|taint| taint.key == TAINT)
+        {
+            let others = view.node.taints.iter().filter(|taint| taint.key != TAINT);
+            decision.steps = vec![Step::PatchNode(NodePatch {
+                node: view.node.name.clone(),
+                uid: view.node.uid.clone(),
+                resource_version: view.node.resource_version.clone(),
+                unschedulable: None,
+                taints: Some(others.cloned().collect()),
+                labels: Vec::new(),
+                annotations: Vec::new(),
+                purpose: PatchPurpose::Undo,
+            })];
+        }
+        decision
+    }
+    check("undone-too-early", uncordons);
 }

@@ -30,7 +30,7 @@ pub(crate) struct Deletion {
 
 /// Puts the variations of `seed` into its scenario. The deletion is for the caller to make.
 pub(crate) fn vary(seed: u64, role: Role, scenario: &mut Scenario) -> Option<Deletion> {
-    let rng = &mut Rng::new(seed);
+    let rng = &mut Rng::new(seed, 0x0bbe_11ed_0b5e_7a17);
     if seed.is_multiple_of(2) {
         // Two processes at once, a message each.
         (scenario.batch, scenario.concurrency_max) = (1, 2);
@@ -104,11 +104,12 @@ impl Deletion {
 }
 
 /// SplitMix64: a few draws, apart from the world's own.
-struct Rng(u64);
+pub(crate) struct Rng(u64);
 
 impl Rng {
-    fn new(seed: u64) -> Self {
-        Self(seed ^ 0x0bbe_11ed_0b5e_7a17)
+    /// The draws of a seed for one purpose.
+    pub(crate) fn new(seed: u64, purpose: u64) -> Self {
+        Self(seed ^ purpose)
     }
 
     fn next(&mut self) -> u64 {
@@ -118,12 +119,13 @@ impl Rng {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, end: usize) -> usize {
+    /// A number below `end`.
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         usize::try_from(self.next() % end as u64).unwrap()
     }
 
     /// True `of` times in a hundred.
-    fn often(&mut self, of: usize) -> bool {
+    pub(crate) fn often(&mut self, of: usize) -> bool {
         self.below(100) < of
     }
 }

@@ -23,8 +23,25 @@ pub(crate) struct Look {
     pub(crate) tokens: Vec<String>,
     /// The tokens that were to be answered or given a heartbeat.
     pub(crate) tried: Vec<String>,
-    /// The targets that were to be registered or deregistered: group (by ARN) and instance.
-    pub(crate) targets: Vec<(String, String)>,
+    /// The targets that were to be registered or deregistered.
+    pub(crate) targets: Vec<Moved>,
+    /// The kinds of the interruptions that it was about.
+    pub(crate) causes: Vec<&'static str>,
+    /// Whether the same snapshot gave another decision.
+    pub(crate) unsteady: bool,
+    /// The decision in short, for reading.
+    pub(crate) said: String,
+}
+
+/// A target that was to be registered or deregistered.
+#[derive(Clone, Debug)]
+pub(crate) struct Moved {
+    /// The group's ARN.
+    pub(crate) group: String,
+    /// The instance.
+    pub(crate) instance: String,
+    /// Whether it was to be registered.
+    pub(crate) registered: bool,
 }
 
 thread_local! {
@@ -46,15 +63,18 @@ pub(crate) fn told() -> Vec<Look> {
 fn decide(snapshot: &Snapshot, policy: &Policy) -> Decision {
     let inner = NOTES.with_borrow(|(inner, _)| *inner);
     let decision = inner(snapshot, policy);
-    let look = look(snapshot, &decision);
+    let unsteady = inner(snapshot, policy) != decision;
+    let look = Look { unsteady, ..look(snapshot, &decision) };
     NOTES.with_borrow_mut(|(_, looks)| looks.push(look));
     decision
 }
 
 fn look(snapshot: &Snapshot, decision: &Decision) -> Look {
-    let tokens = snapshot.signals.iter().map(|seen| {
-        let SignalKind::Hook(hook) = &seen.signal.kind;
-        hook.token.expose().to_owned()
+    let hooks = snapshot.signals.iter().filter_map(|seen| seen.signal.hook());
+    let tokens = hooks.map(|hook| hook.token.expose().to_owned());
+    let causes = snapshot.signals.iter().filter_map(|seen| match &seen.signal.kind {
+        SignalKind::Hook(_) => None,
+        SignalKind::Interruption(interruption) => Some(interruption.cause.label()),
     });
     let answered = decision.answers.iter().filter_map(|answer| match &answer.next {
         Next::Answer { call, .. } | Next::Reject { answer: Some(call), .. } => Some(call),
@@ -62,17 +82,19 @@ fn look(snapshot: &Snapshot, decision: &Decision) -> Look {
     });
     let (mut kept, mut targets) = (Vec::new(), Vec::new());
     for step in &decision.steps {
-        let change = match step {
+        let (change, registered) = match step {
             Step::Heartbeat(call) => {
                 kept.push(call);
                 continue;
             }
-            Step::Deregister(deregister) => &deregister.change,
-            Step::Register(change) => change,
+            Step::Deregister(deregister) => (&deregister.change, false),
+            Step::Register(change) => (change, true),
             Step::PatchNode(_) | Step::Evict(_) | Step::Delete { .. } | Step::Note(_) => continue,
         };
-        let ids = change.targets.iter().map(|target| target.id.clone());
-        targets.extend(ids.map(|id| (change.group.to_string(), id)));
+        targets.extend(change.targets.iter().map(|target| {
+            let (group, instance) = (change.group.to_string(), target.id.clone());
+            Moved { group, instance, registered }
+        }));
     }
     let tried = answered.chain(kept).map(|call| call.token.expose().to_owned()).collect();
     Look {
@@ -81,5 +103,28 @@ fn look(snapshot: &Snapshot, decision: &Decision) -> Look {
         tokens: tokens.collect(),
         tried,
         targets,
+        causes: causes.collect(),
+        unsteady: false,
+        said: said(snapshot, decision),
     }
+}
+
+fn said(snapshot: &Snapshot, decision: &Decision) -> String {
+    let steps: Vec<String> = decision.steps.iter().map(Step::to_string).collect();
+    let next = decision.answers.iter().zip(&snapshot.signals).map(|(answer, seen)| {
+        let of = match &seen.signal.kind {
+            SignalKind::Hook(hook) => hook.hook.to_string(),
+            SignalKind::Interruption(interruption) => interruption.cause.to_string(),
+        };
+        match &answer.next {
+            Next::Answer { result, why, .. } => format!("{of}: {} ({why})", result.wire()),
+            Next::ComeBack { at } => {
+                format!("{of}: again in {} ms", at.millis() - snapshot.now.millis())
+            }
+            Next::Finished(ending) => format!("{of}: {ending}"),
+            Next::Reject { why, .. } => format!("{of}: rejected ({why})"),
+        }
+    });
+    let next: Vec<String> = next.collect();
+    format!("{} [{}] {}", decision.instance, steps.join(", "), next.join("; "))
 }

@@ -1,14 +1,17 @@
 //! One world: a scenario from a seed, the real lifecycle function on it, and what is told of it afterwards.
 
 use crate::check::{self, Over};
-use crate::{variation, witness};
+use crate::sight::Sight;
+use crate::trouble::{self, Trouble};
+use crate::{variation, witness, word};
 use decision::policy::Policy;
 use ebbtide::stage::{Deployment, function_with};
 use runtime::app::Decide;
 use sandbox::aws::autoscaling::Ended;
 use sandbox::lambda::Lambda;
-use sandbox::scenario::{LIFECYCLE_QUEUE, Owner, Place, Scenario};
+use sandbox::scenario::{INTERRUPTION_QUEUE, LIFECYCLE_QUEUE, Owner, Place, Scenario};
 use sandbox::world::{Call, Millis, World};
+use std::cell::RefCell;
 
 /// How long a world is watched at most after the last thing befell it: long enough for every wait of ours that is not
 /// somebody else's budget.
@@ -22,6 +25,9 @@ const LONG_WORLDS: u64 = 200;
 
 /// How long: past the shortest global timeout, 100 heartbeats of 120 s.
 const LONG_WATCHED_MS: Millis = 4 * 3_600_000;
+
+/// The same where hosts are interrupted, after the last of it was due: past every patience with an instance that starts.
+const INTERRUPTED_WATCHED_MS: Millis = 900_000;
 
 /// A world is over this long after nothing waits any more.
 const QUIET_MS: Millis = 60_000;
@@ -73,6 +79,8 @@ pub(crate) struct Told {
     pub(crate) calls: Vec<Call>,
     /// What happened.
     pub(crate) story: Vec<(Millis, String)>,
+    /// What was decided.
+    pub(crate) said: Vec<(Millis, String)>,
     /// Faults that struck.
     pub(crate) faults: u64,
     /// Processes that were killed.
@@ -90,6 +98,7 @@ impl Told {
                 format!("  p{} {} {} {}", call.process, call.status, call.operation, call.subject),
             )
         }));
+        lines.extend(self.said.iter().map(|(at, line)| (*at, format!("    {line}"))));
         lines.sort_by_key(|(at, _)| *at);
         lines.iter().map(|(at, line)| format!("{:>9} {line}\n", at - start)).collect()
     }
@@ -112,7 +121,7 @@ fn role(seed: u64) -> Role {
     }
 }
 
-fn policy(scenario: &Scenario, place: &Place, role: Role) -> Policy {
+fn policy(scenario: &Scenario, place: &Place, role: Role, trouble: Option<&Trouble>) -> Policy {
     let named: Vec<&str> = scenario
         .fronts
         .iter()
@@ -134,7 +143,7 @@ fn policy(scenario: &Scenario, place: &Place, role: Role) -> Policy {
         "PAUSED_HOOKS" if role == Role::PausedContinue => Some("continue".to_owned()),
         "HOOKS" if role == Role::Foreign => Some("somebody-elses".to_owned()),
         "TARGET_GROUPS" => Some(named.clone()),
-        _ => None,
+        _ => trouble.and_then(|trouble| trouble.setting(variable)),
     };
     Policy::parse(lookup).unwrap()
 }
@@ -142,10 +151,12 @@ fn policy(scenario: &Scenario, place: &Place, role: Role) -> Policy {
 async fn live(seed: u64, play: Play) -> Told {
     let mut scenario = Scenario::random(seed);
     let role = role(seed);
-    let deletion = variation::vary(seed, role, &mut scenario);
+    let trouble = trouble::draw(seed, &mut scenario);
+    // What a deleted group must not hold up is held up by much else there.
+    let deletion = variation::vary(seed, role, &mut scenario).filter(|_| trouble.is_none());
     let place = scenario.build();
     let deployment = Deployment {
-        policy: policy(&scenario, &place, role),
+        policy: policy(&scenario, &place, role, trouble.as_ref()),
         queue: LIFECYCLE_QUEUE.to_owned(),
         dead_letter: format!("{LIFECYCLE_QUEUE}-dead-letter"),
         batch: scenario.batch,
@@ -155,53 +166,111 @@ async fn live(seed: u64, play: Play) -> Told {
         Play::Whole => decision::decide::decide,
         Play::Broken(decide) => decide,
     });
-    let functions = [function_with(&place.sandbox, "lifecycle", &deployment, decide)];
-    let mut lambda = Lambda::new(&place.sandbox, &functions);
+    let mut functions = vec![function_with(&place.sandbox, "lifecycle", &deployment, decide)];
+    if let Some(trouble) = &trouble {
+        trouble.prepare(&place);
+        if role == Role::Foreign {
+            Trouble::disown(&place);
+        }
+        let deployment = Deployment {
+            queue: INTERRUPTION_QUEUE.to_owned(),
+            dead_letter: format!("{INTERRUPTION_QUEUE}-dead-letter"),
+            ..deployment.clone()
+        };
+        functions.push(function_with(&place.sandbox, "interruption", &deployment, decide));
+    }
+    let mut watch = Watch {
+        lambda: Lambda::new(&place.sandbox, &functions),
+        place: &place,
+        sight: RefCell::default(),
+        interrupted: trouble.is_some(),
+    };
     let start = place.sandbox.now();
     let mut last = start + scenario.incidents.iter().map(|(at, ..)| *at).max().unwrap_or(0);
     if let Some(deletion) = &deletion {
-        lambda.drive(start + deletion.after, |_| false).await;
+        watch.lambda.drive(start + deletion.after, |_| false).await;
         deletion.happen(&place);
         last = last.max(start + deletion.after);
     }
-    let watched = match role {
+    let mut watched = match role {
         _ if seed.is_multiple_of(LONG_WORLDS) => LONG_WATCHED_MS,
         _ if deletion.is_some() => check::DEPARTS_MS + check::CRASHES_MS,
         Role::PausedLeave | Role::PausedContinue => PAUSED_WATCHED_MS,
         Role::Act | Role::Observe | Role::Foreign => WATCHED_MS,
     };
-    watch((&mut lambda, &place), (last, last + watched), role).await;
-    drop(lambda);
+    if let Some(trouble) = &trouble {
+        last = last.max(start + trouble.due_after);
+        watched = watched.max(INTERRUPTED_WATCHED_MS);
+    }
+    watch.watch(last, last + watched, role).await;
+    let sight = watch.sight.take();
+    drop(watch);
     let ungrouped = deletion.is_some();
     let looks = witness::told();
-    let over = Over { scenario: &scenario, place: &place, role, ungrouped, looks };
+    let interrupted = trouble.is_some();
     let mut world = place.sandbox.world();
+    let words = if interrupted { word::all(&world) } else { Vec::new() };
+    let policy = deployment.policy;
+    let over = Over {
+        scenario: &scenario,
+        place: &place,
+        role,
+        ungrouped,
+        looks,
+        policy,
+        interrupted,
+        words,
+        sight,
+    };
     let broken = check::broken(&over, &world);
     Told { broken, ..check::tell(&over, &mut world) }
 }
 
-/// Watches until it is quiet after `last`, at most until `until`; and then on past every timeout of ours, until whoever
-/// was kept from it has had the time to come back.
-async fn watch(
-    (lambda, place): (&mut Lambda<'_>, &Place),
-    (last, until): (Millis, Millis),
-    role: Role,
-) {
-    let answers = matches!(role, Role::Act | Role::PausedContinue);
-    while place.sandbox.now() < until {
-        let quiet = move |world: &World| world.now > last && is_quiet(world);
-        lambda.drive(until, quiet).await;
-        // Once it is quiet, whatever still comes has a minute.
-        let pause = (place.sandbox.now() + QUIET_MS).min(until);
-        lambda.drive(pause, |_| false).await;
-        if is_quiet(&place.sandbox.world()) {
-            break;
+/// A world that is watched.
+struct Watch<'a> {
+    lambda: Lambda<'a>,
+    place: &'a Place,
+    sight: RefCell<Sight>,
+    interrupted: bool,
+}
+
+impl Watch<'_> {
+    /// Watches until it is quiet after `last`, at most until `until`; and then on past every timeout of ours, until whoever
+    /// was kept from it has had the time to come back.
+    async fn watch(&mut self, last: Millis, until: Millis, role: Role) {
+        let answers = matches!(role, Role::Act | Role::PausedContinue);
+        // Somebody else's budget may hold a hook for hours; an interruption has an end of its own.
+        let patience = if self.interrupted { last + WATCHED_MS } else { until };
+        let interrupted = self.interrupted;
+        let is_quiet = |world: &World| {
+            let waits = world.now < patience && !is_quiet(world);
+            !waits && (!interrupted || world.aws.sqs.depth(INTERRUPTION_QUEUE) == 0)
+        };
+        while self.place.sandbox.now() < until {
+            self.drive(until, |world| world.now > last && is_quiet(world)).await;
+            // Once it is quiet, whatever still comes has a minute.
+            let pause = (self.place.sandbox.now() + QUIET_MS).min(until);
+            self.drive(pause, |_| false).await;
+            if is_quiet(&self.place.sandbox.world()) {
+                break;
+            }
+        }
+        loop {
+            let back_by = back_by(&self.place.sandbox.world());
+            let Some(back_by) = back_by.filter(|_| answers) else { return };
+            self.drive(back_by, |_| false).await;
         }
     }
-    loop {
-        let back_by = back_by(&place.sandbox.world());
-        let Some(back_by) = back_by.filter(|_| answers) else { return };
-        lambda.drive(back_by, |_| false).await;
+
+    async fn drive(&mut self, until: Millis, stop: impl Fn(&World) -> bool) {
+        let Self { lambda, sight, interrupted, .. } = self;
+        let look = |world: &World| {
+            if *interrupted {
+                sight.borrow_mut().look(world);
+            }
+            stop(world)
+        };
+        lambda.drive(until, look).await;
     }
 }
 

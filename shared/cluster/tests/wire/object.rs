@@ -258,6 +258,7 @@ async fn budgets_with_each_kind_of_rule() {
         allowed: 0,
         healthy: 3,
         desired: 3,
+        expected: 3,
         unhealthy_always: false,
     };
     let all = Budget {
@@ -267,6 +268,7 @@ async fn budgets_with_each_kind_of_rule() {
         allowed: 1,
         healthy: 9,
         desired: 9,
+        expected: 10,
         unhealthy_always: true,
     };
     let percent = Budget {
@@ -276,6 +278,7 @@ async fn budgets_with_each_kind_of_rule() {
         allowed: 0,
         healthy: 0,
         desired: 0,
+        expected: 0,
         unhealthy_always: false,
     };
     assert_eq!(cluster::budgets(&fake.client()).await.unwrap(), [web, all, percent]);

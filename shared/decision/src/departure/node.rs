@@ -1,8 +1,10 @@
 //! A departure whose node is there: the steps that need the cluster.
 
-use super::record::{begun, current, is_cordoned, merged, patch, recordoned, withdrawing, without};
+use super::record::{
+    begun, current, is_cordoned, merged, own, patch, recordoned, withdrawing, without,
+};
 use super::withdrawal::{Withdrawal, reserves};
-use super::{Case, is_last_moment};
+use super::{Case, is_going, is_last_moment};
 use crate::admit::{Admitted, Asks};
 use crate::annotation::{Departure, FORCE, HOLD_UNTIL};
 use crate::arrival::undo;
@@ -28,7 +30,7 @@ pub(super) fn decide(case: &Case<'_>, view: &NodeView, mut report: Report) -> Co
     report.node = Some(view.node.name.clone());
     let recorded = current(case, &view.node);
     if case.lapses_at().is_some_and(|at| case.now() >= at) {
-        return lapsed(case, view, recorded.as_ref(), report);
+        return lapsed(case, view, own(case, &view.node).as_ref(), report);
     }
     let owed = cordon(case, view, recorded.as_ref());
     if case.policy.mode == Mode::Observe {
@@ -72,6 +74,10 @@ fn lapsed(
     mut report: Report,
 ) -> Course {
     report.stage = Stage::Lapsed;
+    if is_going(case.snapshot) {
+        let why = "the instance is going: nothing is taken back";
+        return case.done(Vec::new(), report, why.into());
+    }
     let Some(record) = recorded else {
         return case.done(Vec::new(), report, "nothing followed; the cordon is taken back".into());
     };
@@ -262,7 +268,8 @@ fn blocked(case: &Case<'_>, view: &NodeView, report: &mut Report) -> Option<Step
     let told = case.snapshot.memory.blocked_reported_at;
     let due = told.is_none_or(|at| case.now().since(at) >= BLOCKED_REPORT_EVERY);
     // With little time left, the first word comes while somebody can still act on it.
-    let slow = report.hard.map_or(BLOCKED_AFTER, |hard| BLOCKED_AFTER.min(case.since.until(hard) / 4));
+    let slow =
+        report.hard.map_or(BLOCKED_AFTER, |hard| BLOCKED_AFTER.min(case.since.until(hard) / 4));
     if !report.is_blocked() || case.now().since(case.since) < slow || !due {
         return None;
     }

@@ -16,9 +16,15 @@ const EFFECT: &str = "NoSchedule";
 
 /// The record of this departure as the node carries it: of this instance and this boot, or none.
 pub(crate) fn current(case: &Case<'_>, node: &Node) -> Option<Departure> {
-    let record = Departure::parse(node.annotations.get(DEPARTURE)?)?;
+    let record = own(case, node)?;
     let same_boot = record.boot.is_none() || node.boot.is_none() || record.boot == node.boot;
-    (record.instance == case.snapshot.instance && same_boot).then_some(record)
+    same_boot.then_some(record)
+}
+
+/// The same of any boot: a reboot takes nothing off the node.
+pub(crate) fn own(case: &Case<'_>, node: &Node) -> Option<Departure> {
+    let record = Departure::parse(node.annotations.get(DEPARTURE)?)?;
+    (record.instance == case.snapshot.instance).then_some(record)
 }
 
 /// Whether the node is cordoned as our record says.

@@ -149,8 +149,7 @@ impl Report {
     /// The blocked pods and those whose grace does not fit, or all of them when none is blocked.
     fn pods_left(&self, page: &mut String) {
         let blocked = self.is_blocked();
-        let tells =
-            |pod: &&Remaining| !blocked || pod.hold == Hold::Blocked || pod.is_cut_short();
+        let tells = |pod: &&Remaining| !blocked || pod.hold == Hold::Blocked || pod.is_cut_short();
         let shown: Vec<&Remaining> = self.remaining.iter().filter(tells).collect();
         for pod in shown.iter().take(PODS_SHOWN_MAX) {
             pod_left(page, pod);

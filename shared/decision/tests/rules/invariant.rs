@@ -398,7 +398,7 @@ proptest! {
 fn the_snapshots_that_are_drawn_reach_every_kind_of_step() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut kinds = std::collections::BTreeSet::new();
-    for _ in 0..3_000 {
+    for _ in 0..10_000 {
         let drawn = (any_snapshot(), any_policy());
         let (snapshot, policy) =
             proptest::strategy::ValueTree::current(&drawn.new_tree(&mut runner).expect("drawn"));

@@ -126,7 +126,9 @@ pub(super) async fn interrupted(round: Round<'_>, snapshots: &mut [Snapshot]) {
         // A signal that is new may be about a life that began since.
         let is_new = snapshot.signals.iter().any(|seen| seen.receives <= 1);
         let known = app.kept.instances.get(&snapshot.instance, round.now);
-        match known.filter(|_| !is_new || app.kept.memory.get(&snapshot.instance, round.now).is_some()) {
+        match known
+            .filter(|_| !is_new || app.kept.memory.get(&snapshot.instance, round.now).is_some())
+        {
             Some(known) => snapshot.aws.instance = Ok(Some(known)),
             None => asked.push(snapshot.instance.clone()),
         }
@@ -141,8 +143,7 @@ pub(super) async fn schedules(round: Round<'_>, snapshots: &mut [Snapshot]) {
         caught(|| looks::wants_schedule(snapshot, &app.policy)).unwrap_or(false)
     };
     let mut wanting: Vec<&mut Snapshot> = snapshots.iter_mut().filter(wanted).collect();
-    let asked: Vec<InstanceId> =
-        wanting.iter().map(|snapshot| snapshot.instance.clone()).collect();
+    let asked: Vec<InstanceId> = wanting.iter().map(|snapshot| snapshot.instance.clone()).collect();
     if asked.is_empty() {
         return;
     }

@@ -251,9 +251,8 @@ async fn endpoints(
     pods: &[Pod],
 ) -> Result<Vec<Service>, Unread> {
     let mut services = services?;
-    let serves = |service: &&mut Service| {
-        pods.iter().any(|pod| decision::matching::serves(service, pod))
-    };
+    let serves =
+        |service: &&mut Service| pods.iter().any(|pod| decision::matching::serves(service, pod));
     let mut ours: Vec<&mut Service> = services.iter_mut().filter(serves).collect();
     if ours.is_empty() {
         return Ok(services);

@@ -7,7 +7,7 @@ use super::{Function, Returned, Trigger, md5};
 use crate::aws::sqs::{Message, Sqs};
 use crate::world::{Millis, World};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Concurrent batches at the start.
 const CONCURRENCY_FIRST: usize = 5;
@@ -43,11 +43,15 @@ pub(super) struct Poller {
     limit: usize,
     /// When the limit last grew, or the schedule last ticked.
     since: Millis,
+    /// The digests of bodies by message id: a message that waits is received many times.
+    digests: BTreeMap<String, String>,
 }
 
 impl Poller {
     pub(super) fn new(function: &Function, now: Millis) -> Self {
-        Self { trigger: function.trigger.clone(), busy: 0, limit: CONCURRENCY_FIRST, since: now }
+        let (busy, limit) = (0, CONCURRENCY_FIRST);
+        let digests = BTreeMap::new();
+        Self { trigger: function.trigger.clone(), busy, limit, since: now, digests }
     }
 
     /// The next event with the messages in it, when one is due and there is room for it.
@@ -73,7 +77,7 @@ impl Poller {
                     return None;
                 }
                 self.busy += 1;
-                Some((event(world, &mapping.queue, &batch), batch))
+                Some((event(world, &mapping.queue, &batch, &mut self.digests), batch))
             }
             Trigger::Every(interval) => {
                 if world.now < self.since + interval {
@@ -112,6 +116,7 @@ impl Poller {
         };
         for message in batch.iter().filter(|message| !failed.contains(message.id.as_str())) {
             Sqs::delete(world, &mapping.queue, &message.receipt);
+            self.digests.remove(&message.id);
         }
     }
 }
@@ -142,9 +147,16 @@ fn failures<'a>(answer: &Value, ids: &BTreeSet<&'a str>) -> BTreeSet<&'a str> {
 }
 
 /// The event as Lambda builds it from the messages.
-fn event(world: &World, queue: &str, batch: &[Message]) -> Value {
+fn event(
+    world: &World,
+    queue: &str,
+    batch: &[Message],
+    digests: &mut BTreeMap<String, String>,
+) -> Value {
     let (region, account) = (&world.aws.region, &world.aws.account);
-    let record = |message: &Message| {
+    let mut record = |message: &Message| {
+        let digest =
+            digests.entry(message.id.clone()).or_insert_with(|| md5::hex(message.body.as_bytes()));
         json!({
             "messageId": message.id,
             "receiptHandle": message.receipt,
@@ -156,13 +168,13 @@ fn event(world: &World, queue: &str, batch: &[Message]) -> Value {
                 "ApproximateFirstReceiveTimestamp": message.first_received_at.to_string(),
             },
             "messageAttributes": {},
-            "md5OfBody": md5::hex(message.body.as_bytes()),
+            "md5OfBody": digest,
             "eventSource": "aws:sqs",
             "eventSourceARN": format!("arn:aws:sqs:{region}:{account}:{queue}"),
             "awsRegion": region,
         })
     };
-    json!({ "Records": batch.iter().map(record).collect::<Vec<_>>() })
+    json!({ "Records": batch.iter().map(&mut record).collect::<Vec<_>>() })
 }
 
 /// The event of a schedule.

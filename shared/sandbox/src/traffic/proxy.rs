@@ -20,7 +20,7 @@ const START_MS: std::ops::RangeInclusive<Millis> = 1_000..=4_000;
 
 /// So many nodes hear each for themselves. Twice as many make a large world's events twice as many; half as many
 /// spread a change over fewer moments.
-const LANES_MAX: usize = 32;
+const LANES_MAX: usize = 16;
 
 /// A Service's endpoints on their way to the nodes of one lane.
 #[derive(Clone, Debug)]

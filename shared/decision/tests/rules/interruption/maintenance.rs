@@ -111,7 +111,8 @@ fn failing_hardware_is_left_at_once_whatever_its_time() {
         let mut snapshot = interrupted(maintenance(Urgency::AtOnce, due));
         snapshot.aws.is_scheduled = Err(unread());
         check("at once", &snapshot, &act(), (&[CORDON, DEPARTING], "at once"));
-        assert!(!looks::wants_schedule(&snapshot, &act()), "EC2 is not asked");
+        // One with a time of its own may have been called off since.
+        assert_eq!(looks::wants_schedule(&snapshot, &act()), due != Due::Unknown);
     }
     let mut snapshot = leaving(maintenance(Urgency::AtOnce, days));
     view_mut(&mut snapshot).pods = Ok(vec![pod("web-1")]);

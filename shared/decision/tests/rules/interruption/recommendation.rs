@@ -165,12 +165,12 @@ fn a_late_recommendation_has_lapsed_when_it_comes() {
 }
 
 #[test]
-fn the_record_of_an_earlier_boot_is_not_its_own() {
+fn a_reboot_takes_no_cordon_off_so_its_record_of_an_earlier_boot_counts() {
     let mut snapshot = leaving(rebalance());
     snapshot.now = after(LAPSES);
     let earlier = Departure { boot: Some(crate::world::id("boot-0")), ..recorded(&rebalance()) };
     *node_mut(&mut snapshot) = cordoned(node(), &earlier);
-    assert_eq!(steps(&decide(&snapshot, &act())), [""; 0]);
+    assert_eq!(steps(&decide(&snapshot, &act())), [UNDO]);
 }
 
 // ---- REBALANCE=drain -----------------------------------------------------------------------------
