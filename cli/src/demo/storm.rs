@@ -68,33 +68,6 @@ pub(crate) async fn play(nodes: usize, seed: u64, progress: &mut Progress) -> Pa
         lambda.drive((now + TELL_MS).min(end), |_| false).await;
     }
     let world = place.sandbox.world();
-    if std::env::var("TRACE").is_ok() {
-        let mut ops: BTreeMap<String, usize> = BTreeMap::new();
-        for call in &world.calls {
-            *ops.entry(format!("{} {}", call.operation, call.status)).or_default() += 1;
-        }
-        for (op, n) in ops {
-            eprintln!("{n:>7} {op}");
-        }
-        eprintln!("invocations {}", world.invocations);
-        if std::env::var("TRACE").is_ok_and(|x| x == "2") {
-            let mut lines: Vec<(i64, String)> =
-                world.story.iter().map(|(at, line)| (*at, line.clone())).collect();
-            lines.extend(world.calls.iter().map(|call| {
-                (
-                    call.at,
-                    format!(
-                        "  p{} {} {} {}",
-                        call.process, call.status, call.operation, call.subject
-                    ),
-                )
-            }));
-            lines.sort_by_key(|(at, _)| *at);
-            for (at, line) in lines {
-                eprintln!("{:>8} {line}", at - START);
-            }
-        }
-    }
     past(&storm, &world, &before)
 }
 

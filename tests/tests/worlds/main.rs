@@ -131,8 +131,6 @@ impl Totals {
         self.faults.fetch_add(told.faults, Ordering::Relaxed);
         self.kills.fetch_add(told.kills, Ordering::Relaxed);
         if !told.broken.is_empty() {
-            // At once: a run of ten thousand may be ended early.
-            println!("seed {seed}: {:#?}", told.broken);
             self.failed.lock().unwrap().push((seed, told.broken));
         }
     }

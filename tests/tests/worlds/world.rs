@@ -148,6 +148,16 @@ fn policy(scenario: &Scenario, place: &Place, role: Role, trouble: Option<&Troub
     Policy::parse(lookup).unwrap()
 }
 
+/// How long a world without interruptions is watched after the last thing befell it.
+fn watched<D>(seed: u64, role: Role, deletion: Option<&D>) -> Millis {
+    match role {
+        _ if seed.is_multiple_of(LONG_WORLDS) => LONG_WATCHED_MS,
+        _ if deletion.is_some() => check::DEPARTS_MS + check::CRASHES_MS,
+        Role::PausedLeave | Role::PausedContinue => PAUSED_WATCHED_MS,
+        Role::Act | Role::Observe | Role::Foreign => WATCHED_MS,
+    }
+}
+
 async fn live(seed: u64, play: Play) -> Told {
     let mut scenario = Scenario::random(seed);
     let role = role(seed);
@@ -192,12 +202,7 @@ async fn live(seed: u64, play: Play) -> Told {
         deletion.happen(&place);
         last = last.max(start + deletion.after);
     }
-    let mut watched = match role {
-        _ if seed.is_multiple_of(LONG_WORLDS) => LONG_WATCHED_MS,
-        _ if deletion.is_some() => check::DEPARTS_MS + check::CRASHES_MS,
-        Role::PausedLeave | Role::PausedContinue => PAUSED_WATCHED_MS,
-        Role::Act | Role::Observe | Role::Foreign => WATCHED_MS,
-    };
+    let mut watched = watched(seed, role, deletion.as_ref());
     if let Some(trouble) = &trouble {
         last = last.max(start + trouble.due_after);
         watched = watched.max(INTERRUPTED_WATCHED_MS);
@@ -205,9 +210,8 @@ async fn live(seed: u64, play: Play) -> Told {
     watch.watch(last, last + watched, role).await;
     let sight = watch.sight.take();
     drop(watch);
-    let ungrouped = deletion.is_some();
     let looks = witness::told();
-    let interrupted = trouble.is_some();
+    let (ungrouped, interrupted) = (deletion.is_some(), trouble.is_some());
     let mut world = place.sandbox.world();
     let words = if interrupted { word::all(&world) } else { Vec::new() };
     let policy = deployment.policy;
