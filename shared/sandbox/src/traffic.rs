@@ -6,8 +6,8 @@
 //!    lagging view)               the ready endpoints)
 //! ```
 //! Between two world events all of this is constant, so counting is arithmetic (in `meter.rs`). Whoever changes what a
-//! path depends on says so: [`Traffic::touch_pod`], [`Traffic::touch_service`], [`Traffic::touch_instance`]; a load
-//! balancer's changes are in [`Elb::take_news`]. Only what was touched is looked at again.
+//! path depends on says so: `Traffic::touch_pod`, `touch_service`, `touch_instance`; a load
+//! balancer's changes are in `Elb::take_news`. Only what was touched is looked at again.
 
 mod flow;
 mod log;
