@@ -310,27 +310,28 @@ impl Scenario {
     }
 
     fn add_fronts(&self, world: &mut World, machines: &[Machine]) -> Vec<String> {
-        let mut groups = Vec::new();
-        for front in &self.fronts {
-            let targets = machines.iter().map(|machine| machine.instance.clone()).collect();
-            let spec = TargetGroupSpec { targets, ..front.target_group.clone() };
-            let (name, port) = (spec.name.clone(), spec.port);
-            let arn = Elb::add_target_group(world, spec);
-            own(world, (front.owner, &name), (&arn, port));
-            let route = Route {
-                group: arn.clone(),
-                rate_per_second: front.rate_per_second,
-                namespace: NAMESPACE.to_owned(),
-                service: name,
-                entry: front.entry,
-                port,
-                request_ms: front.request_ms,
-            };
-            Traffic::open(world, route);
-            groups.push(arn);
-        }
-        groups
+        self.fronts.iter().map(|front| add_front(world, front, machines)).collect()
     }
+}
+
+/// Opens a way in that leads to all machines, and returns its target group's ARN.
+fn add_front(world: &mut World, front: &Front, machines: &[Machine]) -> String {
+    let targets = machines.iter().map(|machine| machine.instance.clone()).collect();
+    let spec = TargetGroupSpec { targets, ..front.target_group.clone() };
+    let (name, port) = (spec.name.clone(), spec.port);
+    let arn = Elb::add_target_group(world, spec);
+    own(world, (front.owner, &name), (&arn, port));
+    let route = Route {
+        group: arn.clone(),
+        rate_per_second: front.rate_per_second,
+        namespace: NAMESPACE.to_owned(),
+        service: name,
+        entry: front.entry,
+        port,
+        request_ms: front.request_ms,
+    };
+    Traffic::open(world, route);
+    arn
 }
 
 impl Host {

@@ -12,7 +12,6 @@ use super::{CLUSTER, Front, GROUP, Machine, NAMESPACE, Owner, Place, REGION, STA
 use crate::aws::autoscaling::{AsgSpec, Autoscaling, HookSpec};
 use crate::aws::ec2::{Ec2, Purchase, SpotAction};
 use crate::aws::eks::Eks;
-use crate::aws::elbv2::{Elb, TargetGroupSpec};
 use crate::aws::events::Delivery;
 use crate::fault::Faults;
 use crate::kubernetes::{
@@ -20,7 +19,6 @@ use crate::kubernetes::{
     UnhealthyPods, Workload, WorkloadKind,
 };
 use crate::scenario::ScenarioEvent;
-use crate::traffic::{Route, Traffic};
 use crate::world::{Event, Latency, Millis, Sandbox, World};
 
 /// The Auto Scaling group of the on-demand nodes.
@@ -118,7 +116,8 @@ impl Storm {
         let spot: Vec<String> = machines.iter().map(|machine| machine.node.clone()).collect();
         machines.extend(self.add_machines(world, STEADY_GROUP));
         self.add_workloads(world, &spot);
-        let groups = self.add_fronts(world, &machines);
+        let groups =
+            self.fronts.iter().map(|front| super::add_front(world, front, &machines)).collect();
         self.warn(world, &machines);
         world.faults = self.faults.clone();
         drop(guard);
@@ -201,30 +200,6 @@ impl Storm {
             }
             Kubernetes::add_service(world, service);
         }
-    }
-
-    fn add_fronts(&self, world: &mut World, machines: &[Machine]) -> Vec<String> {
-        let targets: Vec<String> =
-            machines.iter().map(|machine| machine.instance.clone()).collect();
-        let mut groups = Vec::new();
-        for front in &self.fronts {
-            let spec = TargetGroupSpec { targets: targets.clone(), ..front.target_group.clone() };
-            let (name, port) = (spec.name.clone(), spec.port);
-            let arn = Elb::add_target_group(world, spec);
-            super::own(world, (front.owner, &name), (&arn, port));
-            let route = Route {
-                group: arn.clone(),
-                rate_per_second: front.rate_per_second,
-                namespace: NAMESPACE.to_owned(),
-                service: name,
-                entry: front.entry,
-                port,
-                request_ms: front.request_ms,
-            };
-            Traffic::open(world, route);
-            groups.push(arn);
-        }
-        groups
     }
 
     fn warn(&self, world: &mut World, machines: &[Machine]) {
