@@ -8,7 +8,7 @@
 use crate::annotation::Departure;
 use crate::id::{InstanceId, NodeName, PodKey, Uid};
 use crate::matching::{selects, serves};
-use crate::snapshot::cluster::{Budget, NodeView, Peer, Phase, Pod, Service, Sibling};
+use crate::snapshot::cluster::{Budget, NodeView, Peers, Phase, Pod, Service, Sibling};
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
 
@@ -16,11 +16,11 @@ use std::collections::BTreeMap;
 pub type NodeOrder = BTreeMap<NodeName, (Timestamp, InstanceId)>;
 
 /// The order as the peers' records say; a peer whose record can't be read comes last.
-pub fn node_order(peers: &[Peer]) -> NodeOrder {
+pub fn node_order(peers: &Peers) -> NodeOrder {
     peers
         .iter()
         .map(|peer| {
-            let hard = Departure::parse(&peer.annotation).and_then(|record| record.hard());
+            let hard = peers.records().get(&peer.instance).and_then(Departure::hard);
             let rank = hard.unwrap_or(Timestamp::from_millis(i64::MAX));
             (peer.node.clone(), (rank, peer.instance.clone()))
         })

@@ -210,7 +210,7 @@ fn pods(
             return last_or(case, steps, report, case.look());
         }
     };
-    let order: NodeOrder = view.peers.as_ref().map(|peers| node_order(peers)).unwrap_or_default();
+    let order: NodeOrder = view.peers.as_ref().map(node_order).unwrap_or_default();
     let order = with_own(order, case, view, record);
     let bench = Bench {
         now: case.now(),

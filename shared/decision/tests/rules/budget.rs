@@ -6,7 +6,8 @@ use crate::world::{
 };
 use decision::budget::{Allowance, NodeOrder, allowance, implicit, node_order};
 use decision::snapshot::cluster::{
-    Budget, NodeView, Operator, Peer, Phase, Pod, Requirement, Selector, Sibling, TrafficPolicy,
+    Budget, NodeView, Operator, Peer, Peers, Phase, Pod, Requirement, Selector, Sibling,
+    TrafficPolicy,
 };
 use proptest::collection::vec;
 use proptest::{prop_assert, proptest};
@@ -94,7 +95,7 @@ fn pods_that_do_not_run_are_not_guarded_and_unready_ones_only_when_the_budget_is
 
 /// Nodes 1 to `departing` leave, in this order.
 fn order(departing: usize) -> NodeOrder {
-    let peers: Vec<Peer> = (1..=departing).map(|number| peer(&record(number))).collect();
+    let peers: Peers = (1..=departing).map(|number| peer(&record(number))).collect();
     node_order(&peers)
 }
 
@@ -197,7 +198,7 @@ fn the_last_ready_pod_of_a_service_stays() {
 #[test]
 fn a_node_whose_record_can_not_be_read_comes_last() {
     let unread = Peer { annotation: "{}".to_owned(), ..peer(&record(1)) };
-    let order = node_order(&[unread, peer(&record(2))]);
+    let order = node_order(&vec![unread, peer(&record(2))].into());
     assert!(order[&node_name(2)] < order[&node_name(1)], "{order:?}");
     assert!(order[&node_name(2)].0 > SENT);
 }

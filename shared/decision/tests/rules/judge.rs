@@ -44,7 +44,7 @@ fn stage() -> Stage {
         soft: after(3_600),
         forced: None,
         paths: Ok(Vec::new()),
-        order: decision::budget::node_order(&[crate::world::peer(&record(1))]),
+        order: decision::budget::node_order(&vec![crate::world::peer(&record(1))].into()),
         memory: Memory::default(),
     }
 }
