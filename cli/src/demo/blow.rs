@@ -176,6 +176,11 @@ impl Blow {
         }
     }
 
+    /// Whether it is further ahead than the demo goes.
+    pub(crate) fn is_far(self) -> bool {
+        matches!(self, Self::Scheduled { in_ms: None, .. })
+    }
+
     /// Whether the signal comes before the host begins to go.
     pub(crate) fn leaves_time(self) -> bool {
         !matches!(

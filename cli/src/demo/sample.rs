@@ -4,10 +4,12 @@
 //! together are what explains the numbers at the end.
 
 use crate::demo::act::is_routed;
+use crate::demo::blow::Blow;
 use crate::demo::cast::Part;
 use crate::demo::timeline::Row;
 use sandbox::aws::autoscaling::LifecycleState;
 use sandbox::aws::elbv2::Health;
+use sandbox::kubernetes::object::Object;
 use sandbox::kubernetes::{Kind, Removal};
 use sandbox::{Millis, World};
 use std::collections::BTreeSet;
@@ -57,6 +59,8 @@ pub(crate) struct Sample {
     pub(crate) refused: usize,
     /// Actions of this instance that began, and that ended.
     pub(crate) actions: (usize, usize),
+    /// Whether an Event on its node announces what is far ahead.
+    pub(crate) announced: bool,
     /// The other nodes that are Ready.
     pub(crate) others: BTreeSet<String>,
 }
@@ -87,6 +91,7 @@ impl Sample {
             removed: removals(world, node).count(),
             refused: refused.filter(|call| names_pod_on(world, &call.subject, node)).count(),
             actions: (actions().count(), actions().filter(|action| action.ended.is_some()).count()),
+            announced: is_announced(world, part, node),
             others: others(world, node),
         }
     }
@@ -133,6 +138,15 @@ fn pods(world: &World, node: &str) -> (usize, usize) {
     let pods = pods.filter(|pod| !pod.meta.owners.iter().any(|owner| stays(&owner.kind)));
     let (going, staying): (Vec<_>, Vec<_>) = pods.partition(|pod| pod.meta.deletion.is_some());
     (staying.len(), going.len())
+}
+
+/// Whether the function has told on the node of what is far ahead; nobody asks for other parts.
+fn is_announced(world: &World, part: &Part, node: &str) -> bool {
+    let about = |event: &Object| {
+        event.rest["reason"] == "DepartureAnnounced" && event.rest["regarding"]["name"] == node
+    };
+    part.act.blow().is_some_and(Blow::is_far)
+        && world.kubernetes.store.all(Kind::Event).any(|(_, event)| about(event))
 }
 
 fn others(world: &World, node: &str) -> BTreeSet<String> {

@@ -58,6 +58,9 @@ impl Change<'_> {
         texts.extend(self.ended_actions());
         texts.extend(self.host());
         texts.extend(self.node().into_iter().map(str::to_owned));
+        if self.after.announced && !self.before.announced {
+            texts.push("announced by an Event on its node, and left alone until then".to_owned());
+        }
         texts.extend(self.lifecycle());
         for index in 0..self.groups.len() {
             texts.extend(self.target(index));

@@ -129,7 +129,7 @@ fn on_node(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
     if is_over(case) {
         // Late, but not with our cordon on: what is not registered by now is for a person to see.
         report.unread("the launch's deadline came before all was put back");
-        let steps = vec![Step::PatchNode(undo(&view.node, &record))];
+        let steps = vec![Step::PatchNode(back::put_back(case, &view.node, &record))];
         report.stage = Stage::Overdue;
         if !case.is_held() {
             return case.again(steps, report, case.look());
@@ -137,7 +137,7 @@ fn on_node(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
         return case.done(steps, report, "the launch's deadline, with the node ready".into());
     }
     report.stage = Stage::Arriving("our cordon is taken back".into());
-    case.again(vec![Step::PatchNode(undo(&view.node, &record))], report, case.now())
+    case.again(vec![Step::PatchNode(back::put_back(case, &view.node, &record))], report, case.now())
 }
 
 fn continued(case: &Case<'_>, mut report: Report, why: String) -> Course {

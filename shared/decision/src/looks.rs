@@ -14,7 +14,7 @@ use crate::id::{AsgName, ClusterName, TargetGroupArn};
 use crate::judge::{is_left_to_us, is_waited_for, must_go};
 use crate::policy::{Mode, Policy, Reaction};
 use crate::scope;
-use crate::signal::HookRoute;
+use crate::signal::{Cause, HookRoute, Interruption, SignalKind};
 use crate::snapshot::aws::{Asg, Instance, RegistrationOwner, TargetGroup};
 use crate::snapshot::cluster::{ClusterView, NodeLookup, NodeView, Pod};
 use crate::snapshot::{Read, Snapshot};
@@ -50,6 +50,17 @@ pub fn wants_hooks(group: Option<&Read<Option<Asg>>>, policy: &Policy) -> bool {
         Some(Ok(None)) => false,
         Some(Err(_)) | None => true,
     }
+}
+
+/// Whether EC2's present word on the instance is worth a call although it was asked a moment ago: a recommendation lapses,
+/// and nothing is taken back from a host that is going.
+pub fn wants_present_state(snapshot: &Snapshot, policy: &Policy) -> bool {
+    snapshot.signals.iter().any(|seen| match &seen.signal.kind {
+        SignalKind::Interruption(Interruption { cause: Cause::Rebalance, .. }) => {
+            snapshot.now >= seen.sent_at + policy.rebalance_hold
+        }
+        SignalKind::Interruption(_) | SignalKind::Hook(_) => false,
+    })
 }
 
 /// Whether AWS is worth asking about this instance at all: with its group and hooks known, some signal may be ours.

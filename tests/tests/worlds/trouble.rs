@@ -32,9 +32,17 @@ pub(crate) struct Trouble {
     suspended: bool,
 }
 
-/// Whether a seed's world is an interrupted one, and what befalls its hosts.
+/// Apart from the other draws of a seed.
+const PURPOSE: u64 = 0x1a7e_22b7_ed0b_5e17;
+
+/// Whether a seed's world is an interrupted one: about half of them.
+pub(crate) fn is_interrupted(seed: u64) -> bool {
+    !Rng::new(seed, PURPOSE).often(50)
+}
+
+/// What befalls the hosts of a seed's world, if it is an interrupted one.
 pub(crate) fn draw(seed: u64, scenario: &mut Scenario) -> Option<Trouble> {
-    let rng = &mut Rng::new(seed, 0x1a7e_22b7_ed0b_5e17);
+    let rng = &mut Rng::new(seed, PURPOSE);
     if rng.often(50) {
         return None;
     }

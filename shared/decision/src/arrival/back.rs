@@ -3,15 +3,28 @@
 //! Nobody holds the instance meanwhile, so only what is on record is of interest: what our departure changed goes back as
 //! in an arrival, unless another signal still asks for it.
 
-use super::continued;
+use super::{continued, undo};
+use crate::admit::Admitted;
 use crate::annotation::Departure;
 use crate::decision::Course;
 use crate::departure::Case;
 use crate::departure::record::{patch, without};
 use crate::report::{Report, Stage};
 use crate::signal::Cause;
-use crate::snapshot::cluster::NodeView;
-use crate::step::{PatchPurpose, Step};
+use crate::snapshot::cluster::{Node, NodeView};
+use crate::step::{NodePatch, PatchPurpose, Step};
+
+/// The PATCH that puts back what nobody asks for any more: all of it, or all but the cordon of a recommendation.
+pub(super) fn put_back(case: &Case<'_>, node: &Node, record: &Departure) -> NodePatch {
+    let starts = |signal: &Admitted<'_>| {
+        signal.interruption().is_none_or(|it| matches!(it.cause, Cause::State(_)))
+    };
+    let rest = without(record, case.signals);
+    if rest.because.is_empty() || case.signals.iter().any(starts) {
+        return undo(node, record);
+    }
+    patch(node, &Departure { withdrawn: Vec::new(), ..rest }, PatchPurpose::Record)
+}
 
 /// What comes before anything is put back; `None` when all that the record says is to be put back.
 pub(super) fn before(
@@ -36,7 +49,9 @@ pub(super) fn before(
     if rest == *record {
         return Some(continued(case, report, "nothing was begun for what is called off".into()));
     }
-    if rest.because.is_empty() {
+    // A recommendation alone asks for no withdrawal: what was withdrawn for the rest goes back.
+    let only_recommended = rest.because.iter().all(|part| part.by == Cause::Rebalance.label());
+    if rest.because.is_empty() || only_recommended && !record.withdrawn.is_empty() {
         return None;
     }
     report.stage = Stage::Arriving("others still ask for its departure".into());

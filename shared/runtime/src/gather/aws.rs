@@ -125,8 +125,10 @@ pub(super) async fn interrupted(round: Round<'_>, snapshots: &mut [Snapshot]) {
     for snapshot in snapshots.iter_mut().filter(|snapshot| is_interrupted(snapshot)) {
         // A signal that is new may be about a life that began since.
         let is_new = snapshot.signals.iter().any(|seen| seen.receives <= 1);
+        let present = caught(|| looks::wants_present_state(snapshot, &app.policy)).unwrap_or(true);
         let known = app.kept.instances.get(&snapshot.instance, round.now);
         match known
+            .filter(|_| !present)
             .filter(|_| !is_new || app.kept.memory.get(&snapshot.instance, round.now).is_some())
         {
             Some(known) => snapshot.aws.instance = Ok(Some(known)),
