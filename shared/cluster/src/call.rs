@@ -18,6 +18,8 @@ pub(crate) enum PageOf {
     Large,
     /// What has a few kB at most: 500, as kubectl asks for.
     Small,
+    /// The same with nothing but the metadata of each object: of a node, 3 kB instead of 25.
+    Metadata,
 }
 
 /// How many pages a list may have: 10,000 nodes or pods, 20,000 small objects. Doubled, a list outlasts a slice; halved, the
@@ -32,6 +34,9 @@ const VALUES_PER_CALL: usize = 60;
 /// How we are named in the API server's audit log.
 const AGENT: &str = concat!("ebbtide/", env!("CARGO_PKG_VERSION"));
 
+/// Asks for a list of which only the metadata is of interest.
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
 /// The body of a merge patch (RFC 7386).
 pub(crate) const MERGE_PATCH: &str = "application/merge-patch+json";
 /// Any other body.
@@ -45,6 +50,7 @@ pub(crate) struct Call {
     method: Method,
     path: String,
     query: Vec<(&'static str, String)>,
+    accept: &'static str,
     body: Option<(&'static str, Vec<u8>)>,
 }
 
@@ -66,7 +72,7 @@ struct PageMeta {
 impl Call {
     pub(crate) fn get(operation: Operation, subject: impl Into<String>, path: String) -> Self {
         let (subject, method) = (subject.into(), Method::GET);
-        Self { operation, subject, method, path, query: Vec::new(), body: None }
+        Self { operation, subject, method, path, query: Vec::new(), accept: JSON, body: None }
     }
 
     /// A write with a body. `fieldValidation=Strict` makes the server refuse a field it does not know;
@@ -143,13 +149,12 @@ impl Call {
         page_of: PageOf,
         mut keep: impl FnMut(T) -> Option<U>,
     ) -> Result<Vec<U>, ClusterError> {
-        let first = self.with(
-            "limit",
-            match page_of {
-                PageOf::Large => "250",
-                PageOf::Small => "500",
-            },
-        );
+        let (limit, accept) = match page_of {
+            PageOf::Large => ("250", JSON),
+            PageOf::Small => ("500", JSON),
+            PageOf::Metadata => ("500", METADATA),
+        };
+        let first = Self { accept, ..self.with("limit", limit) };
         let mut call = first.clone();
         let mut kept = Vec::new();
         for _ in 0..PAGES_MAX {
@@ -180,7 +185,7 @@ impl Call {
             uri.push_str(&query.extend_pairs(&self.query).finish());
         }
         let request = Request::builder().method(&self.method).uri(uri);
-        let request = request.header(ACCEPT, JSON).header(USER_AGENT, AGENT);
+        let request = request.header(ACCEPT, self.accept).header(USER_AGENT, AGENT);
         match &self.body {
             Some((kind, bytes)) => {
                 request.header(CONTENT_TYPE, *kind).body(Body::from(bytes.clone()))

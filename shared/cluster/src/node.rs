@@ -36,8 +36,8 @@ pub async fn find_node(
     instance: &InstanceId,
 ) -> Result<Option<Node>, ClusterError> {
     let call = Call::get(Operation::ListNodes, format!("to find {instance}"), PATH.to_owned());
-    let ours = |raw: RawPeer| {
-        (raw.spec.instance().as_ref() == Some(instance)).then_some(raw.metadata.name)
+    let ours = |raw: RawProvided| {
+        (instance_of(&raw.spec.provider_id).as_ref() == Some(instance)).then_some(raw.metadata.name)
     };
     // More than one is possible for a while, after a host name has changed; any of them will do.
     let Some(name) = call.list(client, PageOf::Large, ours).await?.into_iter().next() else {
@@ -48,14 +48,15 @@ pub async fn find_node(
     Ok(found.filter(|node| instance_of(&node.provider_id).as_ref() == Some(instance)))
 }
 
-/// The nodes that are unschedulable and carry our annotation. One that is no EC2 instance is not
-/// ours, whoever copied the annotation there.
+/// The nodes that are unschedulable and carry our annotation, from their metadata alone: in a storm all processes list a
+/// thousand of them again and again. A record that can't be read is nobody's.
 pub async fn departing(client: &kube::Client) -> Result<Vec<Peer>, ClusterError> {
     let call = Call::get(Operation::ListNodes, "on their way out", PATH.to_owned())
         .with("fieldSelector", "spec.unschedulable=true");
-    call.list(client, PageOf::Large, |mut raw: RawPeer| {
+    call.list(client, PageOf::Metadata, |mut raw: RawPeer| {
         let annotation = raw.metadata.annotations.remove(DEPARTURE)?;
-        Some(Peer { instance: raw.spec.instance()?, node: raw.metadata.name, annotation })
+        let Whose { instance } = serde_json::from_str(&annotation).ok()?;
+        Some(Peer { instance, node: raw.metadata.name, annotation })
     })
     .await
 }
@@ -119,12 +120,25 @@ struct RawNodeInfo {
     boot_id: String,
 }
 
-/// A node in a list: thousands are read to keep a few.
+/// A node in a list: thousands are read to find one.
+#[derive(Deserialize)]
+struct RawProvided {
+    metadata: RawPeerMetadata,
+    #[serde(default)]
+    spec: RawProvidedSpec,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RawProvidedSpec {
+    #[serde(rename = "providerID")]
+    provider_id: String,
+}
+
+/// A node in a list of metadata.
 #[derive(Deserialize)]
 struct RawPeer {
     metadata: RawPeerMetadata,
-    #[serde(default)]
-    spec: RawPeerSpec,
 }
 
 #[derive(Deserialize)]
@@ -134,17 +148,10 @@ struct RawPeerMetadata {
     annotations: BTreeMap<String, String>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RawPeerSpec {
-    #[serde(rename = "providerID")]
-    provider_id: String,
-}
-
-impl RawPeerSpec {
-    fn instance(&self) -> Option<InstanceId> {
-        instance_of(&self.provider_id)
-    }
+/// Our annotation, as far as a list needs it.
+#[derive(Deserialize)]
+struct Whose {
+    instance: InstanceId,
 }
 
 impl From<RawNode> for Node {

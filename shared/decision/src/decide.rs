@@ -12,7 +12,7 @@ use crate::limits::{
 use crate::pace::look;
 use crate::policy::{Mode, Policy};
 use crate::report::{Report, Stage};
-use crate::snapshot::{HookState, Snapshot};
+use crate::snapshot::{HookState, Seen, Snapshot};
 use crate::step::{HookResult, Step};
 use crate::time::Timestamp;
 use crate::{announce, arrival, departure};
@@ -140,11 +140,20 @@ fn give_up(next: Next, admission: &Admission<'_>) -> Next {
 
 /// The decision about an instance whose decision panicked once: all its messages come back.
 pub fn postpone(snapshot: &Snapshot) -> Decision {
+    comes_back(snapshot, |seen| look_again(seen, snapshot.now))
+}
+
+/// The decision about an instance that was not looked at in this turn, since others are cordoned first: at once again.
+pub fn makes_way_for_cordons(snapshot: &Snapshot) -> Decision {
+    comes_back(snapshot, |_| snapshot.now)
+}
+
+fn comes_back(snapshot: &Snapshot, at: impl Fn(&Seen) -> Timestamp) -> Decision {
     let answers = snapshot
         .signals
         .iter()
         .map(|seen| {
-            let next = Next::ComeBack { at: look_again(seen, snapshot.now) };
+            let next = Next::ComeBack { at: at(seen) };
             Answer { message: seen.message.clone(), next }
         })
         .collect();

@@ -11,12 +11,14 @@
 mod node;
 pub(crate) use node::records;
 pub(crate) mod record;
-mod withdrawal;
+pub(crate) mod withdrawal;
 
 use crate::admit::{Admitted, is_proven};
 use crate::decision::{Course, End};
 use crate::id::InstanceId;
-use crate::limits::{ANSWER_MARGIN, HEALTH_FRESH, LATE_FOR, REGISTERS_WITHIN, SHARED_LOOK};
+use crate::limits::{
+    ANSWER_MARGIN, HEALTH_FRESH, LATE_FOR, REGISTERS_WITHIN, SHARED_LOOK, SHARED_LOOKS,
+};
 use crate::pace::{crowded, longest_wait, look};
 use crate::policy::{Mode, Policy, Reaction};
 use crate::report::{Report, Stage};
@@ -87,9 +89,10 @@ impl<'a> Case<'a> {
     pub(crate) fn look(&self) -> Timestamp {
         let now = self.now();
         let receives = self.signals.first().map_or(1, |signal| signal.seen.receives);
-        let crowded = crowded(now, self.instance(), receives, self.snapshot.memory.crowd);
-        let shared = if self.is_shared() { now + SHARED_LOOK } else { now };
-        look(now, self.since, self.heartbeat).max(crowded.max(shared).min(self.in_time()))
+        let shared = if self.is_shared() { SHARED_LOOK } else { Duration::ZERO };
+        let crowd = self.snapshot.memory.crowd * if shared.is_zero() { 1 } else { SHARED_LOOKS };
+        let crowded = crowded(now, self.instance(), receives, crowd).max(now + shared);
+        look(now, self.since, self.heartbeat).max(crowded.min(self.in_time()))
     }
 
     /// Whether another signal with an earlier deadline is on the node's record: whoever hears that one does the work in the

@@ -50,6 +50,10 @@ pub const LOOKS_PER_SECOND: u32 = 100;
 /// twice the calls for nothing. Twice: should the other's message be lost, a Spot notice passes in six looks.
 pub const SHARED_LOOK: Duration = Duration::from_secs(10);
 
+/// In a storm, a departure for which a more urgent signal has its own message is looked at so many times more rarely. Half:
+/// every second look of a storm is one at what another does. Twice: a storm's hooks are looked at every minute.
+pub const SHARED_LOOKS: usize = 3;
+
 /// How old a read health may be when targets are taken out on its strength. Twice: [`ORDER_SETTLES`] must grow
 /// with it. Half: a busy limiter makes every second withdrawal wait for another turn.
 pub const HEALTH_FRESH: Duration = Duration::from_millis(1_000);

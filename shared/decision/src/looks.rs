@@ -9,6 +9,7 @@ use crate::admit::{Admission, Admitted, Way, admit, in_charge};
 use crate::annotation::{DEPARTURE, Departure};
 use crate::budget::{Allowance, allowance};
 use crate::departure::record::{Noted, current, is_cordoned, noted};
+use crate::departure::withdrawal::follows;
 use crate::departure::{Case, is_gone, wants_taint};
 use crate::id::{AsgName, ClusterName, TargetGroupArn};
 use crate::judge::{is_left_to_us, is_waited_for, must_go};
@@ -18,11 +19,16 @@ use crate::signal::{Cause, HookRoute, Interruption, SignalKind};
 use crate::snapshot::aws::{Asg, Instance, RegistrationOwner, TargetGroup};
 use crate::snapshot::cluster::{ClusterView, NodeLookup, NodeView, Pod};
 use crate::snapshot::{Read, Snapshot};
-use crate::withdraw::{May, Records, Standing, standing};
+use crate::withdraw::{May, Order, Records, Standing, standing};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The tag of an instance that belongs to a cluster: `kubernetes.io/cluster/<name>`.
 const CLUSTER_TAG: &str = "kubernetes.io/cluster/";
+
+/// A person needs so long to hear of a budget that blocks, and to mend it. Half: a storm of Spot warnings reads siblings for
+/// a report that nobody can use. Twice: the last ten minutes before a deadline are reported without siblings.
+const PERSON_ACTS: Duration = Duration::from_secs(300);
 
 /// Where an instance's cluster is to be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +168,29 @@ pub fn begins(snapshot: &Snapshot, policy: &Policy) -> bool {
     }
 }
 
+/// Whether a cordon is all that this turn can give the node, and it is owed.
+pub fn owes_cordon(snapshot: &Snapshot, policy: &Policy) -> bool {
+    let departing = departing(snapshot, policy);
+    let ClusterView::Reached { node: NodeLookup::Found(view), .. } = &snapshot.cluster else {
+        return false;
+    };
+    if departing.is_empty() {
+        return false;
+    }
+    let policy = overridden(policy, &departing);
+    let case = Case::new(snapshot, &departing, &policy);
+    let is_cordoned = current(&case, &view.node).is_some() && is_cordoned(&view.node);
+    policy.mode == Mode::Act
+        && case.is_proven()
+        && !is_cordoned
+        && case.lapses_at().is_none_or(|at| snapshot.now < at)
+}
+
+/// Whether more than its node is worth reading: it departs or arrives.
+pub fn wants_more(snapshot: &Snapshot, policy: &Policy) -> bool {
+    !departing(snapshot, policy).is_empty() || !arriving(snapshot, policy).is_empty()
+}
+
 /// Target groups whose health the next turn needs, if this one can do no more than cordon.
 pub fn target_groups_ahead(
     snapshot: &Snapshot,
@@ -199,6 +228,18 @@ pub fn peers(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
     drains(snapshot, view, policy) && may_leave
 }
 
+/// Whether a call would follow now that takes a target out, going by the departing nodes as they were listed some seconds
+/// ago: it needs a fresh list. What is only written down is looked at again before its call.
+pub fn calls(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
+    any_group(snapshot, view, policy, |record, (group, order), standing| match standing {
+        Standing::Registered { may: May::Now, targets } => {
+            noted(record, group, targets, snapshot.now) != Noted::Not
+                && follows(group, order, record).is_none_or(|at| at <= snapshot.now)
+        }
+        Standing::Registered { .. } | Standing::Leaving { .. } | Standing::Clear => false,
+    })
+}
+
 /// Whether the node's pods are worth reading: a departure first lets its targets go, which needs no pods.
 pub fn pods(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
     if !arriving(snapshot, policy).is_empty() {
@@ -219,9 +260,12 @@ pub fn family(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> Vec<Pod>
     let policy = overridden(policy, &departing);
     let case = Case::new(snapshot, &departing, &policy);
     let budgets = view.budgets.as_deref().unwrap_or_default();
-    let begun = current(&case, &view.node).map_or(case.since, |record| record.since);
+    let record = current(&case, &view.node);
+    let begun = record.as_ref().map_or(case.since, |record| record.since);
+    let hard = record.as_ref().and_then(Departure::hard).into_iter().chain(case.hard).min();
+    let is_mended = case.is_held() && hard.is_none_or(|hard| snapshot.now + PERSON_ACTS < hard);
     let wanted = |pod: &&Pod| {
-        let blocked = case.is_held()
+        let blocked = is_mended
             && matches!(allowance(pod, budgets), Allowance::Exhausted(_) | Allowance::Several(_));
         must_go(pod) && (blocked || is_left_to_us(pod, budgets, snapshot.now, (begun, &policy)))
     };
@@ -303,7 +347,7 @@ fn withdraws_now(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool 
     };
     !is_observed
         && !spares
-        && any_group(snapshot, view, policy, |record, group, standing| match standing {
+        && any_group(snapshot, view, policy, |record, (group, _), standing| match standing {
             Standing::Registered { may: May::Now, targets } => {
                 matches!(noted(record, group, targets, snapshot.now), Noted::Not | Noted::Fresh)
             }
@@ -316,19 +360,19 @@ fn any_group(
     snapshot: &Snapshot,
     view: &NodeView,
     policy: &Policy,
-    holds: impl Fn(&Departure, &TargetGroup, &Standing) -> bool,
+    holds: impl Fn(&Departure, (&TargetGroup, &Order<'_>), &Standing) -> bool,
 ) -> bool {
     let departing = departing(snapshot, policy);
     let policy = overridden(policy, &departing);
     let case = Case::new(snapshot, &departing, &policy);
     let Some(record) = current(&case, &view.node) else { return false };
     let records = view.peers.as_ref().ok().map(|peers| crate::departure::records(peers, &record));
-    let order = crate::withdraw::Order {
+    let order = Order {
         begun: record.since,
         hard: record.hard().or(case.hard),
         records: records.as_deref().map_or(Records::Unread(&record), Records::Known),
         ..crate::departure::order(&case)
     };
     let mut groups = snapshot.aws.target_groups.iter().flatten();
-    groups.any(|group| holds(&record, group, &standing(group, &order, &policy)))
+    groups.any(|group| holds(&record, (group, &order), &standing(group, &order, &policy)))
 }

@@ -33,6 +33,10 @@ use std::time::Duration;
 /// again after a storm of duplicates.
 const REMEMBERED_MAX: usize = 256;
 
+/// How many EC2 instances a process remembers, some with it that only others work on: a storm of a thousand, and as many
+/// foreign ones. Half: a thousand push each other out. Twice: two megabytes more at the most.
+const INSTANCES_MAX: usize = 2_000;
+
 /// How many instances a process remembers as not ours: an account's whole stream of EC2 events comes by. Twice: a megabyte
 /// more. Half: a large account's instances are looked up again and again.
 const FOREIGN_MAX: usize = 10_000;
@@ -129,7 +133,7 @@ impl Kept {
             groups: Cache::bounded(REMEMBERED_MAX, keeps::GROUP),
             hooks: Cache::bounded(REMEMBERED_MAX, keeps::GROUP),
             memberships: Cache::bounded(REMEMBERED_MAX, keeps::STATE),
-            instances: Cache::bounded(REMEMBERED_MAX, keeps::INSTANCE),
+            instances: Cache::bounded(INSTANCES_MAX, keeps::INSTANCE),
             facts: Cache::bounded(REMEMBERED_MAX, keeps::FACTS),
             health: Cache::bounded(REMEMBERED_MAX, keeps::HEALTH),
             services: Cache::bounded(REMEMBERED_MAX, keeps::SERVICES),

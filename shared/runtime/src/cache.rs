@@ -40,14 +40,24 @@ impl<K: Ord + Clone, V: Clone> Cache<K, V> {
 
     /// What was put under this key, unless it is as old as entries get.
     pub fn get(&self, key: &K, now: Timestamp) -> Option<V> {
+        self.within(key, now, self.lasts)
+    }
+
+    /// What was put under this key less than `age` ago.
+    pub fn within(&self, key: &K, now: Timestamp, age: Duration) -> Option<V> {
         let entries = self.lock();
         let entry = entries.by_key.get(key)?;
-        (now.since(entry.put_at) < self.lasts).then(|| entry.value.clone())
+        (now.since(entry.put_at) < age).then(|| entry.value.clone())
     }
 
     /// What was put under this key last, however old: for when the service that knows better does not answer.
     pub fn last(&self, key: &K) -> Option<V> {
         self.lock().by_key.get(key).map(|entry| entry.value.clone())
+    }
+
+    /// What was put under each key last, however old.
+    pub fn all(&self) -> Vec<V> {
+        self.lock().by_key.values().map(|entry| entry.value.clone()).collect()
     }
 
     /// Keeps a value. A full cache drops what was put first.
@@ -67,6 +77,13 @@ impl<K: Ord + Clone, V: Clone> Cache<K, V> {
     /// Drops one entry, so that it is read anew.
     pub fn forget(&self, key: &K) {
         self.lock().by_key.remove(key);
+    }
+
+    /// Makes one entry old: `get` reads it anew, [`Self::within`] a longer age may still be content with it.
+    pub fn outdate(&self, key: &K) {
+        if let Some(entry) = self.lock().by_key.get_mut(key) {
+            entry.put_at = entry.put_at - self.lasts;
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Entries<K, V>> {

@@ -159,7 +159,7 @@ impl Act<'_> {
             Ok((client, name)) => {
                 let outcome = self.written(name, || cluster::patch_node(&client, &what)).await;
                 // Who takes a place in the order has seen all who took theirs before: the list is read again.
-                self.app.kept.peers.forget(name);
+                self.app.kept.peers.outdate(name);
                 outcome
             }
             Err(skipped) => skipped,

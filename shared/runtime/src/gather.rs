@@ -4,9 +4,10 @@
 //! failed becomes `Unread` in it. Nothing here decides what a fact means.
 //!
 //! ```text
-//!   interrupted? EC2 ─> groups ─> hooks ─> memberships ─┬─ instance: cluster, node ─> health, peers ─> pods ─> budgets …
-//!                        (once for the batch)           └─ instance: …
+//!   interrupted? EC2 ─> groups ─> hooks ─> memberships ─┬─ instance: cluster, node ─┬─> health, peers ─> pods ─> budgets …
+//!                        (once for the batch)           └─ instance: …            ─┴─> …
 //! ```
+//! A cordon waits for nothing but its node: where one of a batch is owed, the others look no further in this turn.
 
 mod aws;
 mod cluster;
@@ -61,10 +62,27 @@ pub struct Looked {
     pub snapshot: Snapshot,
     /// What the panic said that ended its look.
     pub panic: Option<String>,
+    /// Others of the batch are cordoned first: it was looked at no further than its node.
+    pub makes_way: bool,
+}
+
+/// Whom a turn is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// Those who are owed a cordon, if there are any in the batch: at most one turn of a slice is like this, so that a
+    /// cordon that fails again and again holds up nobody.
+    CordonsFirst,
+    /// The whole batch.
+    All,
 }
 
 /// Looks at every instance that the batch speaks of.
-pub async fn gather(app: &App, batch: &[Arrived], now: Timestamp, until: Timestamp) -> Vec<Looked> {
+pub async fn gather(
+    app: &App,
+    batch: &[Arrived],
+    whom: For,
+    (now, until): (Timestamp, Timestamp),
+) -> Vec<Looked> {
     let mut round = Round { app, now, until, node_until: until };
     let mut by_instance: BTreeMap<InstanceId, Vec<&Arrived>> = BTreeMap::new();
     for arrived in batch {
@@ -88,12 +106,37 @@ pub async fn gather(app: &App, batch: &[Arrived], now: Timestamp, until: Timesta
     if clusters(round, &snapshots).len() > 1 {
         round.node_until = until.min(app.clock.now() + NODE_MAX);
     }
+    let found = snapshots.into_iter().map(async |mut snapshot| {
+        let found = caught_in(find(round, &mut snapshot)).await;
+        Looked { snapshot, panic: found.err(), makes_way: false }
+    });
+    let mut found = join_all(found).await;
+    if whom == For::CordonsFirst {
+        make_way(app, &mut found);
+    }
     let shared = Shared::default();
-    let looks = snapshots.into_iter().map(async |mut snapshot| {
-        let looked = caught_in(look_closer(round, &mut snapshot, &shared)).await;
-        Looked { snapshot, panic: looked.err() }
+    let looks = found.into_iter().map(async |mut looked| {
+        if looked.panic.is_none() && !looked.makes_way {
+            looked.panic = caught_in(look_closer(round, &mut looked.snapshot, &shared)).await.err();
+        }
+        looked
     });
     join_all(looks).await
+}
+
+/// Where a cordon is owed, whoever wants to know more than its node makes way.
+fn make_way(app: &App, found: &mut [Looked]) {
+    let owed = |looked: &Looked| {
+        caught(|| looks::owes_cordon(&looked.snapshot, &app.policy)).unwrap_or(false)
+    };
+    let owes: Vec<bool> = found.iter().map(owed).collect();
+    if !owes.contains(&true) {
+        return;
+    }
+    for (looked, owes) in found.iter_mut().zip(owes) {
+        let wants = || looks::wants_more(&looked.snapshot, &app.policy);
+        looked.makes_way = !owes && looked.panic.is_none() && caught(wants).unwrap_or(false);
+    }
 }
 
 /// The clusters that will be asked. A panic here is met again in the instance's own look.
@@ -114,7 +157,8 @@ type Hooks = BTreeMap<AsgName, Read<Vec<decision::snapshot::aws::Hook>>>;
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     health: Once<TargetGroupArn, aws::Health>,
-    facts: Once<(aws::Delays, Vec<TargetGroupArn>), Read<aws::Facts>>,
+    facts: Once<Vec<TargetGroupArn>, Read<aws::Facts>>,
+    delays: Once<TargetGroupArn, Read<Option<Duration>>>,
     cluster: cluster::Shared,
 }
 
@@ -184,6 +228,9 @@ async fn look_ahead(round: Round<'_>, snapshot: &Snapshot, shared: &Shared) {
     let policy = &round.app.policy;
     let groups = looks::target_groups_ahead(snapshot, policy);
     if !groups.is_empty() {
+        if aws::is_first_look(round, &groups) {
+            cluster::crowd(round, snapshot, shared).await;
+        }
         drop(aws::target_groups(round, &groups, snapshot, shared).await);
     }
     if looks::begins(snapshot, policy) {
@@ -191,13 +238,22 @@ async fn look_ahead(round: Round<'_>, snapshot: &Snapshot, shared: &Shared) {
     }
 }
 
-/// One instance's own reads.
+/// One instance's node.
+async fn find(round: Round<'_>, snapshot: &mut Snapshot) {
+    if (round.app.wants_instance)(snapshot, &round.app.policy) {
+        cluster::node(round, snapshot).await;
+    }
+}
+
+/// One instance's other reads.
 async fn look_closer(round: Round<'_>, snapshot: &mut Snapshot, shared: &Shared) {
     if !(round.app.wants_instance)(snapshot, &round.app.policy) {
         return;
     }
-    cluster::node(round, snapshot).await;
     let groups = looks::target_groups(snapshot, &round.app.policy);
+    if aws::is_first_look(round, &groups) {
+        cluster::crowd(round, snapshot, shared).await;
+    }
     snapshot.aws.target_groups = aws::target_groups(round, &groups, snapshot, shared).await;
     cluster::rest(round, snapshot, shared).await;
 }

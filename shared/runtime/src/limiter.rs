@@ -55,12 +55,21 @@ const SLOWED_TO: f64 = 0.5;
 /// slice and the next; halved, ELBv2's bucket has not refilled by half (10 of 20 tokens at 4 a second).
 const SLOWED_FOR: Duration = Duration::from_secs(5);
 
-/// How long a storm is reckoned with after its last sign: longer than the two minutes that a Spot notice gives. Doubled,
-/// a lone departure after a storm takes some seconds longer; halved, a storm's last withdrawals meet as in a storm.
-const CROWDED_FOR: Duration = Duration::from_secs(180);
+/// How long as many departures are reckoned with as were seen at once: longer than the two minutes that a Spot notice gives.
+/// Doubled, a lone departure after a storm takes some seconds longer; halved, a storm's last withdrawals meet as in a storm.
+const BUSY_FOR: Duration = Duration::from_secs(180);
 
-/// How many functions of ours share ELBv2's budgets with as many environments each.
-const FUNCTIONS: f64 = 2.0;
+/// The longest wait for a token in a storm. Twice: a batch's place is taken for half a second more, while hundreds wait for
+/// one. Half: a token that is almost there is left to the next turn.
+const CROWD_PATIENCE: Duration = Duration::from_millis(300);
+
+/// How many functions of ours share the budgets, with as many environments each.
+const FUNCTIONS: u16 = 2;
+
+/// So many environments at once are a storm, in which nobody stands still for a token. Half: ten departures wait for each
+/// other's tokens in the queue instead of here. Twice: the batches of an event source mapping that has grown to its
+/// default maximum all wait.
+const CROWD: u16 = 20;
 
 /// What AWS grants an account in one region.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,10 +93,10 @@ pub struct NoTime {
 /// One bucket. Waiters are served in the order in which they asked.
 #[derive(Debug)]
 pub struct Bucket {
-    burst: f64,
-    /// The burst while many environments are known to be busy.
-    crowded_burst: f64,
-    per_second: f64,
+    /// What all environments together plan with.
+    whole: Budget,
+    /// Among how many environments it is divided at most.
+    parts_max: u16,
     state: Mutex<State>,
 }
 
@@ -99,36 +108,54 @@ struct State {
     at: Instant,
     /// Until when it refills slowly.
     slow_until: Instant,
-    /// Until when many environments are known to be busy.
-    crowded_until: Instant,
+    /// Among how many environments it is divided now.
+    parts: u16,
+    /// Until when that many are known to be busy.
+    busy_until: Instant,
 }
 
 impl Bucket {
-    /// A full bucket. Needs a tokio runtime only in tests that pause its clock.
+    /// A full bucket for this environment alone. Needs a tokio runtime only in tests that pause its clock.
     pub fn new(burst: f64, per_second: f64) -> Self {
-        Self::with_crowd(burst, burst, per_second)
+        Self::shared(Budget { burst, per_second }, 1)
     }
 
-    /// A full bucket whose burst is smaller while many environments are busy.
-    pub fn with_crowd(burst: f64, crowded_burst: f64, per_second: f64) -> Self {
+    /// A full bucket, of which this environment has all while it is alone, and at the least one of so many parts.
+    pub fn shared(whole: Budget, parts_max: u16) -> Self {
         let now = Instant::now();
-        let state = State { tokens: burst, at: now, slow_until: now, crowded_until: now };
-        Self { burst, crowded_burst, per_second, state: Mutex::new(state) }
+        let state =
+            State { tokens: whole.burst, at: now, slow_until: now, parts: 1, busy_until: now };
+        Self { whole, parts_max: parts_max.max(1), state: Mutex::new(state) }
     }
 
-    /// Many environments are busy: for a while this one has no more than its part.
-    pub fn crowd(&self) {
+    /// So many environments are as busy as this one: for a while it has no more than its part.
+    pub fn busy(&self, environments: u16) {
         let now = Instant::now();
         let mut state = self.refilled(now);
-        state.crowded_until = now + CROWDED_FOR;
-        state.tokens = state.tokens.min(self.crowded_burst);
+        let parts = environments.clamp(1, self.parts_max);
+        if parts >= state.parts {
+            state.parts = parts;
+            state.busy_until = now + BUSY_FOR;
+            state.tokens = state.tokens.min(self.part(parts).burst);
+        }
     }
 
-    /// Takes `n` tokens, and waits for them if need be. When they would come at the deadline or later it
-    /// takes none and says so at once. Who is dropped while waiting has paid nevertheless: that is slow,
+    /// One of so many parts: never less than what makes progress.
+    fn part(&self, parts: u16) -> Budget {
+        let parts = f64::from(parts);
+        Budget {
+            burst: (self.whole.burst / parts).max(BURST_MIN),
+            per_second: (self.whole.per_second / parts).max(PER_SECOND_MIN),
+        }
+    }
+
+    /// Takes `n` tokens, and waits for them if need be, in a storm not for long. When they would come at the deadline or
+    /// later it takes none and says so at once. Who is dropped while waiting has paid nevertheless: that is slow,
     /// never too fast.
     pub async fn take(&self, n: u32, deadline: Timestamp, clock: &Clock) -> Result<(), NoTime> {
         let left = clock.now().until(deadline);
+        let is_crowd = self.refilled(Instant::now()).parts >= CROWD;
+        let left = if is_crowd { left.min(CROWD_PATIENCE) } else { left };
         let wait = self.reserve(f64::from(n), left)?;
         if !wait.is_zero() {
             tracing::debug!(wait = %human(wait), "waiting for the rate limit");
@@ -155,7 +182,8 @@ impl Bucket {
     fn reserve(&self, n: f64, left: Duration) -> Result<Duration, NoTime> {
         let now = Instant::now();
         let mut state = self.refilled(now);
-        let wait = self.time_to(n - state.tokens, state.slow_until.saturating_duration_since(now));
+        let slow = state.slow_until.saturating_duration_since(now);
+        let wait = time_to((n - state.tokens) / self.part(state.parts).per_second, slow);
         if wait >= left {
             return Err(NoTime { wait, left });
         }
@@ -170,40 +198,42 @@ impl Bucket {
         let slow = state.slow_until.min(now).saturating_duration_since(state.at);
         let fast = now.saturating_duration_since(state.at.max(state.slow_until));
         let come = slow.as_secs_f64() * SLOWED_TO + fast.as_secs_f64();
-        let burst = if now < state.crowded_until { self.crowded_burst } else { self.burst };
-        state.tokens = (state.tokens + come * self.per_second).min(burst);
+        if now >= state.busy_until {
+            state.parts = 1;
+        }
+        let part = self.part(state.parts);
+        state.tokens = (state.tokens + come * part.per_second).min(part.burst);
         state.at = now;
         state
     }
+}
 
-    /// How long until so many tokens have come, with the slow time that is still ahead.
-    fn time_to(&self, missing: f64, slow: Duration) -> Duration {
-        if missing <= 0.0 {
-            return Duration::ZERO;
-        }
-        let whole = missing / self.per_second;
-        let slow_seconds = slow.as_secs_f64();
-        let seconds = if whole <= slow_seconds * SLOWED_TO {
-            whole / SLOWED_TO
-        } else {
-            whole + slow_seconds * (1.0 - SLOWED_TO)
-        };
-        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+/// How long until so many seconds' tokens have come, with the slow time that is still ahead.
+fn time_to(whole: f64, slow: Duration) -> Duration {
+    if whole <= 0.0 {
+        return Duration::ZERO;
     }
+    let slow_seconds = slow.as_secs_f64();
+    let seconds = if whole <= slow_seconds * SLOWED_TO {
+        whole / SLOWED_TO
+    } else {
+        whole + slow_seconds * (1.0 - SLOWED_TO)
+    };
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
 
 /// The buckets of one environment.
 #[derive(Debug)]
 pub struct Limits {
-    /// RegisterTargets, DeregisterTargets. Its burst is divided only in a storm: a lone departure may leave ten groups at
-    /// once, and mostly one environment has one.
+    /// RegisterTargets, DeregisterTargets. Divided among as many environments as nodes depart: a lone departure may leave
+    /// ten groups at once.
     pub elbv2_writes: Bucket,
     /// DescribeTargetHealth, DescribeTargetGroups and their attributes; likewise: the first look at a departure takes two
     /// reads for each target group.
     pub elbv2_reads: Bucket,
-    /// DescribeInstances.
+    /// DescribeInstances and DescribeInstanceStatus: asked before it is known who departs, so always divided.
     pub ec2_reads: Bucket,
-    /// All calls to Auto Scaling.
+    /// All calls to Auto Scaling; likewise.
     pub autoscaling: Bucket,
 }
 
@@ -215,12 +245,8 @@ impl Limits {
             Bucket::new(part.burst, part.per_second)
         };
         let shared = |budget: Budget| {
-            let halved = Budget {
-                burst: budget.burst / FUNCTIONS,
-                per_second: budget.per_second / FUNCTIONS,
-            };
-            let part = share(halved, concurrency);
-            Bucket::with_crowd(budget.burst * OUR_SHARE, part.burst, part.per_second)
+            let parts_max = concurrency.max(1).saturating_mul(FUNCTIONS);
+            Bucket::shared(share(budget, 1), parts_max)
         };
         Self {
             elbv2_writes: shared(ELBV2_WRITES),
@@ -229,13 +255,17 @@ impl Limits {
             autoscaling: bucket(AUTOSCALING),
         }
     }
-}
 
-impl Limits {
-    /// A storm: other environments are as busy as this one.
+    /// So many nodes depart at once, and as many environments may be at work for each of them.
+    pub fn busy(&self, nodes: usize) {
+        let environments = u16::try_from(nodes).unwrap_or(u16::MAX);
+        self.elbv2_writes.busy(environments);
+        self.elbv2_reads.busy(environments);
+    }
+
+    /// A storm: all the other environments are as busy as this one.
     pub fn crowd(&self) {
-        self.elbv2_writes.crowd();
-        self.elbv2_reads.crowd();
+        self.busy(usize::from(u16::MAX));
     }
 }
 
@@ -377,32 +407,50 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_buckets_are_the_shares() {
         let limits = Limits::for_share(2);
-        let bursts = [
-            (&limits.elbv2_writes, 15.0),
-            (&limits.elbv2_reads, 30.0),
-            (&limits.ec2_reads, 37.5),
-            (&limits.autoscaling, 56.25),
+        let rows = [
+            (&limits.elbv2_writes, (15.0, 3.0), 4),
+            (&limits.elbv2_reads, (30.0, 7.5), 4),
+            (&limits.ec2_reads, (37.5, 7.5), 1),
+            (&limits.autoscaling, (56.25, 7.5), 1),
         ];
-        for (bucket, burst) in bursts {
-            assert!((bucket.burst - burst).abs() < 1e-9, "{bucket:?}");
+        for (bucket, (burst, per_second), parts) in rows {
+            assert_eq!((bucket.whole, bucket.parts_max), (Budget { burst, per_second }, parts));
         }
         let reads = Limits::for_share(20).elbv2_reads;
-        assert!((reads.burst - 30.0).abs() < 1e-9, "a first look: {reads:?}");
-        assert!((reads.crowded_burst - 1.0).abs() < 1e-9, "in a storm: {reads:?}");
-        assert!((reads.per_second - 0.2).abs() < 1e-9, "both functions have a part: {reads:?}");
+        let (alone, storm) = (reads.part(1), reads.part(reads.parts_max));
+        assert_eq!(alone, Budget { burst: 30.0, per_second: 7.5 }, "a first look");
+        assert_eq!(storm, Budget { burst: 1.0, per_second: 0.2 }, "both functions have a part");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn in_a_storm_there_is_no_more_than_the_part_until_it_is_over() {
+    async fn it_is_divided_among_those_who_are_busy_until_they_are_done() {
         let clock = Clock::starting(Timestamp::EPOCH);
-        let bucket = Bucket::with_crowd(15.0, 1.0, 1.0);
-        bucket.crowd();
+        let bucket = Bucket::shared(Budget { burst: 12.0, per_second: 4.0 }, 40);
+        bucket.busy(4);
+        for wait in [0, 0, 0, 1_000, 1_000] {
+            assert_eq!(timed(&bucket, &clock).await, wait);
+        }
+        bucket.busy(2);
+        assert_eq!(timed(&bucket, &clock).await, 1_000, "so many were busy a moment ago");
+        tokio::time::sleep(BUSY_FOR).await;
+        bucket.take(4, clock.now() + ms(1), &clock).await.unwrap();
+        assert_eq!(timed(&bucket, &clock).await, 0, "alone again");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn in_a_storm_nobody_stands_still_for_a_token() {
+        let clock = Clock::starting(Timestamp::EPOCH);
+        let bucket = Bucket::shared(Budget { burst: 15.0, per_second: 40.0 }, 40);
+        let minute = || clock.now() + ms(60_000);
+        bucket.busy(1_000);
         assert_eq!(timed(&bucket, &clock).await, 0);
-        assert_eq!(timed(&bucket, &clock).await, 1_000);
+        let refused = bucket.take(1, minute(), &clock).await.unwrap_err();
+        assert_eq!(refused.wait, ms(1_000), "others wait for this one's place");
+        tokio::time::sleep(ms(800)).await;
+        assert_eq!(timed(&bucket, &clock).await, 200, "it is almost there");
         tokio::time::sleep(ms(60_000)).await;
         assert_eq!(timed(&bucket, &clock).await, 0);
-        assert_eq!(timed(&bucket, &clock).await, 1_000, "a minute brought no more than its part");
-        tokio::time::sleep(CROWDED_FOR).await;
-        bucket.take(15, clock.now() + ms(1), &clock).await.unwrap();
+        let refused = bucket.take(1, minute(), &clock).await.unwrap_err();
+        assert_eq!(refused.wait, ms(1_000), "a minute brought no more than its part");
     }
 }

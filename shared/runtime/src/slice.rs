@@ -9,6 +9,7 @@
 
 use crate::app::App;
 use crate::execute::Answered;
+use crate::gather::For;
 use crate::message::{Arrived, BARE, Inbox, Receipt, Reserved, Unreadable, read};
 use crate::news;
 use crate::record::{Fate, Ledger};
@@ -257,7 +258,8 @@ impl<'a> Slice<'a> {
                 return;
             }
             let next = if storm { turn::Next::Later } else { turn::Next::Follows };
-            let turn = turn::turn(self.app, &self.open, until, next).await;
+            let whom = if self.ledger.turns() == 0 { For::CordonsFirst } else { For::All };
+            let turn = turn::turn(self.app, &self.open, until, (whom, next)).await;
             self.ledger.turn(&turn, &self.app.policy, self.app.clock.now());
             self.apply(&turn).await;
             if storm {
@@ -282,11 +284,14 @@ impl<'a> Slice<'a> {
         first().any(waited) || self.queued && queued.len() >= STORM_BATCH
     }
 
-    /// In a storm, what is due again at once makes way for those that nobody has looked at yet.
+    /// In a storm, what was just looked at for the first time makes way for those that nobody has looked at yet.
     fn spread(&mut self) {
         let now = self.app.clock.now();
-        for ((_, instance), due) in &mut self.due {
-            *due = (*due).max(now + STORM_SPREAD / 2 + jitter(instance, 1, STORM_SPREAD));
+        for first in self.open.iter().filter(|arrived| arrived.receives == 1) {
+            if let Some(due) = self.due.get_mut(&part(first)) {
+                let spread = jitter(first.instance(), 1, STORM_SPREAD);
+                *due = (*due).max(now + STORM_SPREAD / 2 + spread);
+            }
         }
     }
 
@@ -387,11 +392,8 @@ impl<'a> Slice<'a> {
     /// For how long this invocation may stand still. In a storm others need its place: it goes on only with what is due.
     fn stay_for(&self, clusters: &BTreeMap<InstanceId, ClusterName>) -> Duration {
         let peers = |cluster| self.app.kept.peers.last(cluster).map_or(0, |peers| peers.len());
-        if clusters.values().any(|cluster| peers(cluster) >= CROWD_MIN) {
-            self.app.limits.crowd();
-            return Duration::ZERO;
-        }
-        STAY_FOR
+        let is_crowd = clusters.values().any(|cluster| peers(cluster) >= CROWD_MIN);
+        if is_crowd { Duration::ZERO } else { STAY_FOR }
     }
 
     /// What the last decisions want watched: the pods of nodes, and budgets by cluster and namespace.

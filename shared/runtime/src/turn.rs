@@ -3,9 +3,9 @@
 use crate::app::App;
 use crate::caught::caught;
 use crate::execute::{Act, Outcomes, execute};
-use crate::gather::{Looked, ahead, gather};
+use crate::gather::{For, Looked, ahead, gather};
 use crate::message::Arrived;
-use decision::decide::{abandon, postpone};
+use decision::decide::{abandon, makes_way_for_cordons, postpone};
 use decision::decision::{Decision, Next as Fate};
 use decision::id::{ClusterName, InstanceId};
 use decision::plan::join;
@@ -40,9 +40,14 @@ pub enum Next {
 }
 
 /// Makes one turn; its calls end by `until`.
-pub async fn turn(app: &App, batch: &[Arrived], until: Timestamp, next: Next) -> Turn {
+pub async fn turn(
+    app: &App,
+    batch: &[Arrived],
+    until: Timestamp,
+    (whom, next): (For, Next),
+) -> Turn {
     let now = app.clock.now();
-    let looked = gather(app, batch, now, until - ACT_RESERVE).await;
+    let looked = gather(app, batch, whom, (now, until - ACT_RESERVE)).await;
     let clusters = looked.iter().filter_map(|looked| cluster_of(&looked.snapshot)).collect();
     let decisions: Vec<Decision> = looked.iter().map(|looked| decide_safely(app, looked)).collect();
     let plan = join(&decisions);
@@ -75,7 +80,10 @@ fn cluster_of(snapshot: &Snapshot) -> Option<(InstanceId, ClusterName)> {
 /// A panic over one instance must not fail the batch: the first time its messages come back, the second time in
 /// succession its hooks are answered and the messages go to the dead-letter queue.
 fn decide_safely(app: &App, looked: &Looked) -> Decision {
-    let Looked { snapshot, panic } = looked;
+    let Looked { snapshot, panic, makes_way } = looked;
+    if *makes_way {
+        return makes_way_for_cordons(snapshot);
+    }
     let decided = match panic {
         None => caught(|| (app.decide)(snapshot, &app.policy)),
         Some(why) => Err(why.clone()),

@@ -51,6 +51,7 @@ impl Drainer {
                 .iter()
                 .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                 .collect(),
+            accept: String::new(),
             content_type: patch.to_owned(),
             body: if body.is_null() { Vec::new() } else { body.to_string().into_bytes() },
         };

@@ -71,8 +71,8 @@ fn play(kind: Kind) -> Option<Totals> {
         }
         return None;
     }
-    let count = number("EBBTIDE_WORLDS")
-        .map_or(WORLDS_BY_DEFAULT, |count| usize::try_from(count).unwrap());
+    let count =
+        number("EBBTIDE_WORLDS").map_or(WORLDS_BY_DEFAULT, |count| usize::try_from(count).unwrap());
     let began = real_now();
     let first = number("EBBTIDE_FIRST").unwrap_or(FIRST_SEED);
     let seeds: Vec<u64> = (first..).filter(|seed| kind.has(*seed)).take(count).collect();

@@ -48,7 +48,10 @@ impl Fake {
             let body = std::str::from_utf8(&body).unwrap();
             line = format!("{line} {} {body}", kind.to_str().unwrap());
         }
-        assert_eq!(head.headers["accept"], "application/json", "{line}");
+        let is_departing = line.contains("spec.unschedulable");
+        let metadata = ";as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        let accept = format!("application/json{}", if is_departing { metadata } else { "" });
+        assert_eq!(head.headers["accept"], accept, "{line}");
         self.log.lock().unwrap().push(line.clone());
         let answer = self.answers.lock().unwrap().pop_front();
         let (code, retry_after, body) = answer.unwrap_or_else(|| panic!("no answer for {line}"));

@@ -204,17 +204,19 @@ async fn a_node_that_has_only_just_registered() {
 
 #[tokio::test]
 async fn those_on_their_way_out() {
-    let departing = |name: &str, provider: &str, annotations: &str| {
-        format!(
-            r#"{{"metadata":{{"name":"{name}","annotations":{annotations}}},"spec":{{"unschedulable":true,"providerID":"{provider}"}}}}"#
-        )
+    let departing = |name: &str, annotations: &str| {
+        format!(r#"{{"metadata":{{"name":"{name}","annotations":{annotations}}}}}"#)
     };
-    let ours = r#"{"a":"b","ebbtide.dev/departure":"{\"v\":1}"}"#;
+    let annotated = |record: &str| {
+        let record = record.replace('"', "\\\"");
+        format!(r#"{{"a":"b","ebbtide.dev/departure":"{record}"}}"#)
+    };
+    let ours = r#"{"v":1,"instance":"i-0a1b2c3d4e5f60718"}"#;
     let items = [
-        departing("n1", "aws:///eu-west-1a/i-0a1b2c3d4e5f60718", ours),
-        departing("n2", "aws:///eu-west-1a/i-0a1b2c3d4e5f60719", r#"{"a":"b"}"#),
-        departing("n3", "eks-hybrid:///eu-west-1/c/mi-0123", ours),
-        departing("n4", "", ours),
+        departing("n1", &annotated(ours)),
+        departing("n2", r#"{"a":"b"}"#),
+        departing("n3", &annotated(r#"{"v":1,"instance":"mi-0123"}"#)),
+        departing("n4", &annotated(r#"{"v":1}"#)),
     ];
     let items: Vec<&str> = items.iter().map(String::as_str).collect();
     let fake = Fake::answering(200, list(&items));
@@ -223,7 +225,7 @@ async fn those_on_their_way_out() {
         [Peer {
             instance: InstanceId::parse("i-0a1b2c3d4e5f60718").unwrap(),
             node: NodeName::parse("n1").unwrap(),
-            annotation: r#"{"v":1}"#.to_owned(),
+            annotation: ours.to_owned(),
         }]
     );
 }

@@ -194,7 +194,7 @@ async fn reads_ask_for_no_more_than_they_need() {
         fake.requests(),
         [
             "GET /api/v1/nodes/ip-10-0-3-41.ec2.internal",
-            "GET /api/v1/nodes?fieldSelector=spec.unschedulable%3Dtrue&limit=250",
+            "GET /api/v1/nodes?fieldSelector=spec.unschedulable%3Dtrue&limit=500",
             "GET /api/v1/pods?fieldSelector=spec.nodeName%3Dip-10-0-3-41.ec2.internal&limit=250",
             "GET /apis/policy/v1/poddisruptionbudgets?limit=500",
             "GET /api/v1/services?limit=500",

@@ -173,7 +173,11 @@ fn claims<'a>(
 
 /// In a storm, until when another node's process is left to make the call: the one that wrote its withdrawal down first, of
 /// those that are still in. Its call takes this node's targets along.
-fn follows(group: &TargetGroup, order: &Order<'_>, record: &Departure) -> Option<Timestamp> {
+pub(crate) fn follows(
+    group: &TargetGroup,
+    order: &Order<'_>,
+    record: &Departure,
+) -> Option<Timestamp> {
     let Records::Known(records) = order.records else { return None };
     let mine = record.withdrawn_from(&group.arn).filter(|_| records.len() >= STORM_NODES)?;
     let is_in: BTreeSet<&str> = registered(group).map(|(instance, _)| instance).collect();

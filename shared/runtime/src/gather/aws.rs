@@ -9,7 +9,7 @@ use cloud::elbv2::GroupFacts;
 use decision::id::{AsgName, InstanceId, TargetGroupArn};
 use decision::limits::HEALTH_FRESH;
 use decision::looks;
-use decision::snapshot::aws::{Instance, RegistrationOwner, Target, TargetGroup, Targets};
+use decision::snapshot::aws::{RegistrationOwner, Target, TargetGroup, Targets};
 use decision::snapshot::{Read, Snapshot, Unread};
 use decision::step::Class;
 use decision::time::Timestamp;
@@ -183,18 +183,34 @@ async fn describe(round: Round<'_>, snapshots: &mut [Snapshot], asked: &[Instanc
     if asked.is_empty() {
         return;
     }
-    let call = || cloud::ec2::instances(&app.aws.ec2, asked);
+    let mut ids = asked.to_vec();
+    ids.extend(others(round, asked));
+    let call = || cloud::ec2::instances(&app.aws.ec2, &ids);
     let answer = read(round, &app.limits.ec2_reads, call).await;
+    for instance in answer.iter().flatten().map(|(_, instance)| instance) {
+        if instance.state.is_up() {
+            app.kept.instances.put(instance.id.clone(), instance.clone(), round.now);
+        }
+    }
     for snapshot in snapshots.iter_mut().filter(|snapshot| asked.contains(&snapshot.instance)) {
         snapshot.aws.instance = match &answer {
             Ok(found) => Ok(found.get(&snapshot.instance).cloned()),
             Err(unread) => Err(unread.clone()),
         };
-        let is_up = |instance: &&Instance| instance.state.is_up();
-        if let Some(instance) = snapshot.aws.instance.iter().flatten().find(is_up) {
-            app.kept.instances.put(snapshot.instance.clone(), instance.clone(), round.now);
-        }
     }
+}
+
+/// So many instances are asked for in one call: as many as EC2 takes in one filter.
+const INSTANCES_AT_ONCE: usize = 200;
+
+/// Other departing instances, of which this process is soon to hear: what EC2 rations is calls, not instances.
+fn others(round: Round<'_>, asked: &[InstanceId]) -> Vec<InstanceId> {
+    let kept = &round.app.kept;
+    let departing = kept.peers.all();
+    let unknown =
+        |id: &&InstanceId| !asked.contains(id) && kept.instances.get(id, round.now).is_none();
+    let ids = departing.iter().flat_map(|peers| peers.records().keys());
+    ids.filter(unknown).take(INSTANCES_AT_ONCE.saturating_sub(asked.len())).cloned().collect()
 }
 
 /// How long a health stays good in which the instance still drains. Half: a departure costs more calls. Twice: its end
@@ -218,10 +234,9 @@ pub(super) async fn target_groups(
     if wanted.is_empty() {
         return Ok(Vec::new());
     }
-    let (me, delays) = (&snapshot.instance, delays(snapshot));
+    let (me, is_held) = (&snapshot.instance, is_held(snapshot));
     let arns: Vec<TargetGroupArn> = wanted.keys().cloned().collect();
-    let key = (delays, arns);
-    let facts = shared.facts.get(&key, async || facts(round, &key.1, delays).await).await?;
+    let facts = shared.facts.get(&arns, async || facts(round, &arns).await).await?;
     // What was never read may wait for the rate limit, so it comes first; then what was read longest ago, as far as there
     // are tokens: with many groups, each is fresh in some turn, and its targets leave in that one.
     let mut wanted: Vec<_> = wanted.iter().collect();
@@ -229,18 +244,26 @@ pub(super) async fn target_groups(
     let mut groups = Vec::new();
     for (arn, owner) in wanted {
         // A group that was deleted has no targets to take out.
-        let Some((facts, delay)) = facts.get(arn) else { continue };
+        let Some(facts) = facts.get(arn) else { continue };
         let health = health(round, arn, me, shared).await;
         if health.is_err() && !round.app.limits.elbv2_reads.is_empty() {
             // It did not fail for want of a token. Perhaps it was deleted meanwhile: the next turn describes it anew.
             round.app.kept.facts.forget(arn);
         }
         let (read_at, targets) = health?;
+        // Its end is waited for by hooks alone, and only once the target has left.
+        let delay = if is_held && !is_in(&targets, me) {
+            let delay = shared.delays.get(arn, async || read_delay(round, arn).await).await?;
+            let Some(delay) = delay else { continue };
+            delay
+        } else {
+            DELAY_DEFAULT
+        };
         groups.push(TargetGroup {
             arn: arn.clone(),
             owner: *owner,
             balancer: facts.balancer,
-            deregistration_delay: *delay,
+            deregistration_delay: delay,
             targets,
             read_at,
         });
@@ -301,8 +324,8 @@ fn is_in(targets: &[Target], me: &InstanceId) -> bool {
     targets.iter().any(|target| target.id == me.as_str() && target.state.is_registered())
 }
 
-/// Kind and deregistration delay of each group that exists.
-pub(super) type Facts = BTreeMap<TargetGroupArn, (GroupFacts, Duration)>;
+/// What each group is that exists.
+pub(super) type Facts = BTreeMap<TargetGroupArn, GroupFacts>;
 
 /// AWS's own default: also what counts where nobody waits for a delay's end, so that it need not be read.
 const DELAY_DEFAULT: Duration = Duration::from_secs(300);
@@ -335,11 +358,11 @@ async fn described(
 }
 
 /// What rarely changes. Where the rate limit is used up, what is known from before is good enough.
-async fn facts(round: Round<'_>, wanted: &[TargetGroupArn], delays: Delays) -> Read<Facts> {
+async fn facts(round: Round<'_>, wanted: &[TargetGroupArn]) -> Read<Facts> {
     let app = round.app;
-    let rationed = || app.limits.elbv2_reads.is_empty();
-    let (mut known, mut missing) = (BTreeMap::new(), Vec::new());
+    let (mut known, mut missing) = (Facts::new(), Vec::new());
     for arn in wanted {
+        let rationed = || app.limits.elbv2_reads.is_empty();
         let kept = app.kept.facts.get(arn, round.now);
         match kept.or_else(|| app.kept.facts.last(arn).filter(|_| rationed())) {
             Some(facts) => drop(known.insert(arn.clone(), facts)),
@@ -352,39 +375,36 @@ async fn facts(round: Round<'_>, wanted: &[TargetGroupArn], delays: Delays) -> R
             known.insert(arn, facts);
         }
     }
-    let mut found = Facts::new();
-    for (arn, group) in known {
-        let kept = app.kept.delays.get(&arn, round.now);
-        let kept = kept.or_else(|| app.kept.delays.last(&arn).filter(|_| rationed()));
-        let delay = match kept {
-            Some(delay) => delay,
-            None if delays == Delays::Unneeded => DELAY_DEFAULT,
-            None => {
-                let call = || cloud::elbv2::deregistration_delay(&app.aws.elbv2, &arn);
-                let delay = match tried(round, &app.limits.elbv2_reads, call).await {
-                    Err(failure) if failure.class() == Class::Gone => continue,
-                    delay => delay.map_err(|failure| Unread::because(failure.why()))?,
-                };
-                app.kept.delays.put(arn.clone(), delay, round.now);
-                delay
-            }
-        };
-        found.insert(arn, (group, delay));
-    }
-    Ok(found)
+    Ok(known)
 }
 
-/// Whether the deregistration delays are of any interest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Delays {
-    /// A hook waits for their end.
-    Needed,
-    /// Nobody does.
-    Unneeded,
+/// A group's deregistration delay; likewise. `None`: the group was deleted.
+async fn read_delay(round: Round<'_>, arn: &TargetGroupArn) -> Read<Option<Duration>> {
+    let (app, bucket) = (round.app, &round.app.limits.elbv2_reads);
+    let kept = app.kept.delays.get(arn, round.now);
+    if let Some(delay) = kept.or_else(|| app.kept.delays.last(arn).filter(|_| bucket.is_empty())) {
+        return Ok(Some(delay));
+    }
+    let call = || cloud::elbv2::deregistration_delay(&app.aws.elbv2, arn);
+    match tried(round, bucket, call).await {
+        Ok(delay) => {
+            app.kept.delays.put(arn.clone(), delay, round.now);
+            Ok(Some(delay))
+        }
+        Err(failure) if failure.class() == Class::Gone => Ok(None),
+        Err(failure) => Err(Unread::because(failure.why())),
+    }
 }
 
 /// Whether a hook holds the instance until its connections have ended.
-pub(super) fn delays(snapshot: &Snapshot) -> Delays {
-    let is_held = snapshot.signals.iter().any(|seen| seen.signal.hook().is_some());
-    if is_held { Delays::Needed } else { Delays::Unneeded }
+fn is_held(snapshot: &Snapshot) -> bool {
+    snapshot.signals.iter().any(|seen| seen.signal.hook().is_some())
+}
+
+/// Whether the health of one of these groups was never read: first looks are what a storm must not make all at once.
+pub(super) fn is_first_look(
+    round: Round<'_>,
+    groups: &BTreeMap<TargetGroupArn, RegistrationOwner>,
+) -> bool {
+    groups.keys().any(|arn| round.app.kept.health.last(arn).is_none())
 }

@@ -6,11 +6,13 @@ use crate::once::Once;
 use crate::retry::{self, Classed as _, Failure};
 use cluster::ClusterError;
 use decision::id::{ClusterName, InstanceId, NodeName};
+use decision::limits::STORM_NODES;
 use decision::looks::{self, ClusterLook};
 use decision::snapshot::cluster::{
     Budget, ClusterView, Node, NodeLookup, NodeView, Peers, Pod, Service,
 };
 use decision::snapshot::{Read, Snapshot, Unread};
+use std::time::Duration;
 
 type Tried<T> = Result<T, Failure<ClusterError>>;
 
@@ -129,6 +131,27 @@ pub(super) struct Shared {
     services: Once<ClusterName, Read<Vec<Service>>>,
 }
 
+/// How many nodes depart at once, before AWS is asked for what it rations. What can't be listed is no sign.
+pub(super) async fn crowd(round: Round<'_>, snapshot: &Snapshot, shared: &super::Shared) {
+    let ClusterView::Reached { cluster, .. } = &snapshot.cluster else { return };
+    let Ok(Some(client)) = round.app.client(cluster, round.until).await else { return };
+    let asks = Asks { round, cluster, client: &client, shared: &shared.cluster };
+    drop(asks.peers(Age::Some).await);
+}
+
+/// How old a list of the departing nodes may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// As a health is: something may follow from it.
+    Fresh,
+    /// Long enough that a storm's nodes are not listed all the time.
+    Some,
+}
+
+/// A storm's list is used for so long where it says that nothing can be done yet. Half: twenty environments list a thousand
+/// nodes six times a second. Twice: a free place in a group is noticed three seconds later.
+const LISTED_FOR: Duration = Duration::from_secs(3);
+
 /// The rest of what this turn can use, round by round.
 pub(super) async fn rest(round: Round<'_>, snapshot: &mut Snapshot, shared: &super::Shared) {
     let ClusterView::Reached { cluster, node: NodeLookup::Found(view) } = &snapshot.cluster else {
@@ -139,7 +162,10 @@ pub(super) async fn rest(round: Round<'_>, snapshot: &mut Snapshot, shared: &sup
     let policy = &round.app.policy;
     let asks = Asks { round, cluster: &cluster, client: &client, shared: &shared.cluster };
     if looks::peers(snapshot, &view, policy) {
-        view.peers = asks.peers().await;
+        view.peers = asks.peers(Age::Some).await;
+        if looks::calls(snapshot, &view, policy) {
+            view.peers = asks.peers(Age::Fresh).await;
+        }
     }
     if looks::pods(snapshot, &view, policy) {
         view.pods =
@@ -168,17 +194,21 @@ struct Asks<'a> {
 }
 
 impl Asks<'_> {
-    /// The departing nodes. A list is used for as long as a health is.
-    async fn peers(self) -> Read<Peers> {
+    /// The departing nodes.
+    async fn peers(self, age: Age) -> Read<Peers> {
         let Self { round, cluster, client, shared } = self;
-        if let Some(peers) = round.app.kept.peers.get(cluster, round.now) {
+        let kept = &round.app.kept.peers;
+        let old = || kept.within(cluster, round.now, LISTED_FOR);
+        let old = || old().filter(|peers| age == Age::Some && peers.len() >= STORM_NODES);
+        if let Some(peers) = kept.get(cluster, round.now).or_else(old) {
             return Ok(peers);
         }
         let list = async || {
             let peers = plain(read(round, cluster, || cluster::departing(client)).await);
             let peers = peers.map(Peers::from);
             if let Ok(peers) = &peers {
-                round.app.kept.peers.put(cluster.clone(), peers.clone(), round.now);
+                round.app.limits.busy(peers.len());
+                kept.put(cluster.clone(), peers.clone(), round.now);
             }
             peers
         };
@@ -209,7 +239,7 @@ impl Asks<'_> {
         }
         let services = view.services.clone();
         let (peers, services, siblings) = futures_util::join!(
-            self.peers(),
+            self.peers(Age::Fresh),
             endpoints(round, (cluster, client), services, &pods),
             read(round, cluster, || cluster::siblings(client, &pods)),
         );

@@ -20,6 +20,8 @@ pub struct Request {
     pub path: String,
     /// Decoded query parameters.
     pub query: BTreeMap<String, String>,
+    /// What the client accepts: a list of metadata alone, for example.
+    pub accept: String,
     /// The content type of the body, which names the kind of a patch.
     pub content_type: String,
     /// The body as it came.
@@ -27,6 +29,11 @@ pub struct Request {
 }
 
 impl Request {
+    /// Whether only the metadata of a list's objects is asked for.
+    pub(super) fn wants_metadata(&self) -> bool {
+        self.accept.contains("as=PartialObjectMetadataList")
+    }
+
     /// One query parameter, empty if absent.
     pub(super) fn parameter(&self, name: &str) -> &str {
         self.query.get(name).map_or("", String::as_str)

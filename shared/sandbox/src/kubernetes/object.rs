@@ -301,6 +301,15 @@ impl Object {
         out.extend_from_slice(self.fields());
     }
 
+    /// Its metadata alone, as in a list of PartialObjectMetadata.
+    pub fn write_metadata(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(
+            br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#,
+        );
+        self.meta.write(out);
+        out.push(b'}');
+    }
+
     /// How many bytes its JSON text has, as in a list.
     pub fn size(&self) -> usize {
         self.fields().len() + 1

@@ -89,10 +89,11 @@ pub(super) fn list(
         return list_anew(world, target, request);
     }
     let [fields, labels] = ["fieldSelector", "labelSelector"].map(|name| request.parameter(name));
-    let name = format!("{}?{fields}&{labels}", request.path);
+    let form = if request.wants_metadata() { "metadata" } else { "" };
+    let name = format!("{}?{fields}&{labels}&{form}", request.path);
     let latest = world.kubernetes.store.latest(target.kind, None);
     let version = world.kubernetes.store.resource_version();
-    let head = head(target.kind, version, None);
+    let head = head(kinds(target, request), version, None);
     if let Some((_, items)) = world.kubernetes.lists.0.get(&name).filter(|(at, _)| *at == latest) {
         let body = [head.as_bytes(), items].concat();
         return Ok(Response { status: 200, body });
@@ -139,7 +140,7 @@ fn list_anew(world: &World, target: &Target, request: &Request) -> Result<Respon
     let counted = choice.labels.is_empty() && choice.fields.is_empty();
     let more = last.filter(|_| rest > 0);
     let more = more.map(|key| (token(version, key), counted.then_some(rest)));
-    let head = head(target.kind, version, more);
+    let head = head(kinds(target, request), version, more);
     let size: usize = chosen.iter().map(|(_, object)| object.size() + 1).sum();
     let mut body = Vec::with_capacity(head.len() + size + 2);
     body.extend_from_slice(head.as_bytes());
@@ -147,7 +148,11 @@ fn list_anew(world: &World, target: &Target, request: &Request) -> Result<Respon
         if index > 0 {
             body.push(b',');
         }
-        object.write_item(&mut body);
+        if request.wants_metadata() {
+            object.write_metadata(&mut body);
+        } else {
+            object.write_item(&mut body);
+        }
     }
     body.extend_from_slice(b"]}");
     Ok(Response { status: 200, body })
@@ -156,12 +161,18 @@ fn list_anew(world: &World, target: &Target, request: &Request) -> Result<Respon
 /// What a list says that was not asked on in time.
 const EXPIRED: &str = "The provided continue parameter is too old to display a consistent list result. You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted between the time the first chunk was returned and now may show up in the list.";
 
+/// Kind and API version of what is listed.
+fn kinds(target: &Target, request: &Request) -> (&'static str, &'static str) {
+    if request.wants_metadata() {
+        return ("PartialObjectMetadata", "meta.k8s.io/v1");
+    }
+    (target.kind.resource().kind, target.kind.api_version())
+}
+
 /// A list up to its items.
-fn head(kind: Kind, version: u64, more: Option<(String, Option<usize>)>) -> String {
+fn head((kind, api): (&str, &str), version: u64, more: Option<(String, Option<usize>)>) -> String {
     let mut head = format!(
-        "{{\"kind\":\"{}List\",\"apiVersion\":\"{}\",\"metadata\":{{\"resourceVersion\":\"{version}\"",
-        kind.resource().kind,
-        kind.api_version()
+        "{{\"kind\":\"{kind}List\",\"apiVersion\":\"{api}\",\"metadata\":{{\"resourceVersion\":\"{version}\""
     );
     if let Some((token, rest)) = more {
         head.push_str(",\"continue\":\"");

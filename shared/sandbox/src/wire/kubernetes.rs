@@ -227,16 +227,18 @@ async fn plain<B: http_body::Body>(request: http::Request<B>) -> Result<Request,
         form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes())
             .into_owned()
             .collect();
-    let content_type = parts.headers.get(http::header::CONTENT_TYPE);
+    let header = |name: http::HeaderName| {
+        let value = parts.headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default().to_owned()
+    };
+    let (accept, content_type) = (header(http::header::ACCEPT), header(http::header::CONTENT_TYPE));
     let body = body.collect().await.map_err(|_| ConnectionReset)?.to_bytes();
     Ok(Request {
         method: parts.method.as_str().to_owned(),
         path: parts.uri.path().to_owned(),
         query,
-        content_type: content_type
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_owned(),
+        accept,
+        content_type,
         body: body.to_vec(),
     })
 }
