@@ -97,7 +97,7 @@ impl<'a> Case<'a> {
 
     /// Whether another signal with an earlier deadline is on the node's record: whoever hears that one does the work in the
     /// meantime.
-    fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         let ClusterView::Reached { node: NodeLookup::Found(view), .. } = &self.snapshot.cluster
         else {
             return false;
@@ -375,8 +375,15 @@ fn withdraw_blind(
 
 /// The call that takes `targets` out, valid as long as the health that allowed it is fresh.
 pub(crate) fn deregister(group: &TargetGroup, targets: Vec<crate::step::TargetId>) -> Step {
-    Step::Deregister(Deregister {
-        change: TargetChange { group: group.arn.clone(), targets },
-        fresh_until: group.read_at + HEALTH_FRESH,
-    })
+    deregister_within(group, targets, HEALTH_FRESH)
+}
+
+/// The same with a health that is fresh for so long.
+fn deregister_within(
+    group: &TargetGroup,
+    targets: Vec<crate::step::TargetId>,
+    fresh_for: Duration,
+) -> Step {
+    let change = TargetChange { group: group.arn.clone(), targets };
+    Step::Deregister(Deregister { change, fresh_until: group.read_at + fresh_for })
 }

@@ -58,6 +58,11 @@ pub const SHARED_LOOKS: usize = 3;
 /// with it. Half: a busy limiter makes every second withdrawal wait for another turn.
 pub const HEALTH_FRESH: Duration = Duration::from_millis(1_000);
 
+/// The same in a storm, where enough targets stay that belong to no departing node: what others do can't take those. Twice:
+/// a group that fell ill meanwhile is left by some of its last good targets. Half: looks at the groups, which AWS rations,
+/// are too few for all the calls of the last minute.
+pub const STAYERS_FRESH: Duration = Duration::from_secs(15);
+
 /// How long after our record of a withdrawal the target may still look registered before the call counts as failed and
 /// is recorded again, since the settle time counts from the record. Half: a slow turn writes the node twice. Twice:
 /// requests that were sent meanwhile are counted as settled too early, and pods wait longer for a call that fails.

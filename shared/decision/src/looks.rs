@@ -13,14 +13,15 @@ use crate::departure::withdrawal::follows;
 use crate::departure::{Case, is_gone, wants_taint};
 use crate::id::{AsgName, ClusterName, TargetGroupArn};
 use crate::judge::{is_left_to_us, is_waited_for, must_go};
+use crate::limits::STORM_NODES;
 use crate::policy::{Mode, Policy, Reaction};
 use crate::scope;
 use crate::signal::{Cause, HookRoute, Interruption, SignalKind};
 use crate::snapshot::aws::{Asg, Instance, RegistrationOwner, TargetGroup};
 use crate::snapshot::cluster::{ClusterView, NodeLookup, NodeView, Pod};
 use crate::snapshot::{Read, Snapshot};
-use crate::withdraw::{May, Order, Records, Standing, standing};
-use std::collections::BTreeMap;
+use crate::withdraw::{May, Order, Records, Standing, fresh_for, standing};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// The tag of an instance that belongs to a cluster: `kubernetes.io/cluster/<name>`.
@@ -144,6 +145,15 @@ pub fn target_groups(
     registrations(snapshot, &departing.into_iter().chain(arriving).collect::<Vec<_>>(), policy)
 }
 
+/// Whether, in a storm, another signal of the same instance has an earlier deadline and looks after its load balancers: AWS
+/// rations those looks. A pod that one of them leads to is held meanwhile.
+pub fn leaves_groups_to_other(snapshot: &Snapshot, policy: &Policy) -> bool {
+    let departing = departing(snapshot, policy);
+    let policy = overridden(policy, &departing);
+    let case = Case::new(snapshot, &departing, &policy);
+    !departing.is_empty() && snapshot.memory.crowd >= STORM_NODES && case.is_shared()
+}
+
 /// Whether more than a cordon is asked for, and nothing of it has lapsed.
 fn asks_to_drain(snapshot: &Snapshot, departing: &[Admitted<'_>], policy: &Policy) -> bool {
     let policy = overridden(policy, departing);
@@ -228,16 +238,32 @@ pub fn peers(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
     drains(snapshot, view, policy) && may_leave
 }
 
-/// Whether a call would follow now that takes a target out, going by the departing nodes as they were listed some seconds
-/// ago: it needs a fresh list. What is only written down is looked at again before its call.
-pub fn calls(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
-    any_group(snapshot, view, policy, |record, (group, order), standing| match standing {
-        Standing::Registered { may: May::Now, targets } => {
-            noted(record, group, targets, snapshot.now) != Noted::Not
-                && follows(group, order, record).is_none_or(|at| at <= snapshot.now)
+/// What calls would now take targets out, going by what was read some seconds ago. What is only written down is looked at
+/// again before its call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Whether there are any: they need a fresh list of the departing nodes.
+    pub any: bool,
+    /// The groups whose health is too old for them.
+    pub stale: BTreeSet<TargetGroupArn>,
+}
+
+/// Which calls would follow.
+pub fn calls(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> Calls {
+    let mut calls = Calls::default();
+    each_group(snapshot, view, policy, |record, (group, order), standing| {
+        if let Standing::Registered { may: May::Now, targets } = standing
+            && noted(record, group, targets, snapshot.now) != Noted::Not
+            && follows(group, order, record).is_none_or(|at| at <= snapshot.now)
+        {
+            calls.any = true;
+            // Half of it, so that it lasts until the call is made.
+            if snapshot.now.since(group.read_at) >= fresh_for(group, order, policy) / 2 {
+                calls.stale.insert(group.arn.clone());
+            }
         }
-        Standing::Registered { .. } | Standing::Leaving { .. } | Standing::Clear => false,
-    })
+    });
+    calls
 }
 
 /// Whether the node's pods are worth reading: a departure first lets its targets go, which needs no pods.
@@ -347,7 +373,7 @@ fn withdraws_now(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool 
     };
     !is_observed
         && !spares
-        && any_group(snapshot, view, policy, |record, (group, _), standing| match standing {
+        && any_group(snapshot, view, policy, |record, group, standing| match standing {
             Standing::Registered { may: May::Now, targets } => {
                 matches!(noted(record, group, targets, snapshot.now), Noted::Not | Noted::Fresh)
             }
@@ -360,12 +386,26 @@ fn any_group(
     snapshot: &Snapshot,
     view: &NodeView,
     policy: &Policy,
-    holds: impl Fn(&Departure, (&TargetGroup, &Order<'_>), &Standing) -> bool,
+    holds: impl Fn(&Departure, &TargetGroup, &Standing) -> bool,
 ) -> bool {
+    let mut any = false;
+    each_group(snapshot, view, policy, |record, (group, _), standing| {
+        any |= holds(record, group, standing);
+    });
+    any
+}
+
+/// Each group that was read, with our record, the order, and where the node stands with the group.
+fn each_group(
+    snapshot: &Snapshot,
+    view: &NodeView,
+    policy: &Policy,
+    mut look: impl FnMut(&Departure, (&TargetGroup, &Order<'_>), &Standing),
+) {
     let departing = departing(snapshot, policy);
     let policy = overridden(policy, &departing);
     let case = Case::new(snapshot, &departing, &policy);
-    let Some(record) = current(&case, &view.node) else { return false };
+    let Some(record) = current(&case, &view.node) else { return };
     let records = view.peers.as_ref().ok().map(|peers| crate::departure::records(peers, &record));
     let order = Order {
         begun: record.since,
@@ -373,6 +413,7 @@ fn any_group(
         records: records.as_deref().map_or(Records::Unread(&record), Records::Known),
         ..crate::departure::order(&case)
     };
-    let mut groups = snapshot.aws.target_groups.iter().flatten();
-    groups.any(|group| holds(&record, (group, &order), &standing(group, &order, &policy)))
+    for group in snapshot.aws.target_groups.iter().flatten() {
+        look(&record, (group, &order), &standing(group, &order, &policy));
+    }
 }

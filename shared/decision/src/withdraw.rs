@@ -15,7 +15,9 @@
 
 use crate::annotation::Departure;
 use crate::id::{InstanceId, TargetGroupArn};
-use crate::limits::{CLAIM_SETTLES, ORDER_SETTLES, WITHDRAW_MARGIN};
+use crate::limits::{
+    CLAIM_SETTLES, HEALTH_FRESH, ORDER_SETTLES, STAYERS_FRESH, STORM_NODES, WITHDRAW_MARGIN,
+};
 use crate::policy::Policy;
 use crate::snapshot::aws::{RegistrationOwner, TargetGroup, TargetState};
 use crate::step::TargetId;
@@ -222,6 +224,18 @@ pub(crate) fn all_fit(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -
         .filter(|(id, record)| living.contains(id.as_str()) && leave(id, record))
         .count();
     leaving + keep(group, living, (order, records), policy) <= living.len()
+}
+
+/// How long the health is good enough for a call: in a storm longer, where enough targets stay of which nobody departs.
+pub(crate) fn fresh_for(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Duration {
+    let Records::Known(records) = order.records else { return HEALTH_FRESH };
+    let living = group.targets.living();
+    if records.len() < STORM_NODES {
+        return HEALTH_FRESH;
+    }
+    let depart = records.keys().filter(|id| living.contains(id.as_str())).count();
+    let stay = living.len() - depart;
+    if stay >= floor(group, living, records, policy) { STAYERS_FRESH } else { HEALTH_FRESH }
 }
 
 /// The list may work the next time; a list that never does ends with the hard deadline.

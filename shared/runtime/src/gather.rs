@@ -157,6 +157,7 @@ type Hooks = BTreeMap<AsgName, Read<Vec<decision::snapshot::aws::Hook>>>;
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     health: Once<TargetGroupArn, aws::Health>,
+    fresh: Once<TargetGroupArn, aws::Health>,
     facts: Once<Vec<TargetGroupArn>, Read<aws::Facts>>,
     delays: Once<TargetGroupArn, Read<Option<Duration>>>,
     cluster: cluster::Shared,
@@ -254,6 +255,11 @@ async fn look_closer(round: Round<'_>, snapshot: &mut Snapshot, shared: &Shared)
     if aws::is_first_look(round, &groups) {
         cluster::crowd(round, snapshot, shared).await;
     }
-    snapshot.aws.target_groups = aws::target_groups(round, &groups, snapshot, shared).await;
+    snapshot.memory.crowd = cluster::crowded(round, snapshot);
+    snapshot.aws.target_groups = if looks::leaves_groups_to_other(snapshot, &round.app.policy) {
+        Err(Unread::because("in a storm its more urgent signal looks after its load balancers"))
+    } else {
+        aws::target_groups(round, &groups, snapshot, shared).await
+    };
     cluster::rest(round, snapshot, shared).await;
 }

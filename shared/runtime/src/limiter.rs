@@ -11,6 +11,7 @@
 //! ```
 
 use crate::clock::Clock;
+use decision::limits::STORM_NODES;
 use decision::time::{Timestamp, human};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -66,10 +67,8 @@ const CROWD_PATIENCE: Duration = Duration::from_millis(300);
 /// How many functions of ours share the budgets, with as many environments each.
 const FUNCTIONS: u16 = 2;
 
-/// So many environments at once are a storm, in which nobody stands still for a token. Half: ten departures wait for each
-/// other's tokens in the queue instead of here. Twice: the batches of an event source mapping that has grown to its
-/// default maximum all wait.
-const CROWD: u16 = 20;
+/// Nobody else is busy.
+const ALONE: Busy = Busy::Some(1);
 
 /// What AWS grants an account in one region.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -95,9 +94,18 @@ pub struct NoTime {
 pub struct Bucket {
     /// What all environments together plan with.
     whole: Budget,
-    /// Among how many environments it is divided at most.
-    parts_max: u16,
+    /// How many environments a function has.
+    concurrency: u16,
     state: Mutex<State>,
+}
+
+/// How busy other environments are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Busy {
+    /// So many environments are at work, this one with them.
+    Some(u16),
+    /// All of one function's are, in a storm: nobody stands still for a token.
+    Crowd,
 }
 
 #[derive(Debug)]
@@ -108,9 +116,9 @@ struct State {
     at: Instant,
     /// Until when it refills slowly.
     slow_until: Instant,
-    /// Among how many environments it is divided now.
-    parts: u16,
-    /// Until when that many are known to be busy.
+    /// How busy others are.
+    busy: Busy,
+    /// Until when they are known to be so busy.
     busy_until: Instant,
 }
 
@@ -120,28 +128,33 @@ impl Bucket {
         Self::shared(Budget { burst, per_second }, 1)
     }
 
-    /// A full bucket, of which this environment has all while it is alone, and at the least one of so many parts.
-    pub fn shared(whole: Budget, parts_max: u16) -> Self {
+    /// A full bucket, of which this environment has all while it is alone, and its part while others are busy.
+    pub fn shared(whole: Budget, concurrency: u16) -> Self {
         let now = Instant::now();
-        let state =
-            State { tokens: whole.burst, at: now, slow_until: now, parts: 1, busy_until: now };
-        Self { whole, parts_max: parts_max.max(1), state: Mutex::new(state) }
+        let (tokens, busy) = (whole.burst, ALONE);
+        let state = State { tokens, at: now, slow_until: now, busy, busy_until: now };
+        Self { whole, concurrency: concurrency.max(1), state: Mutex::new(state) }
     }
 
-    /// So many environments are as busy as this one: for a while it has no more than its part.
-    pub fn busy(&self, environments: u16) {
+    /// Others are as busy as this environment: for a while it has no more than its part.
+    pub fn busy(&self, busy: Busy) {
         let now = Instant::now();
         let mut state = self.refilled(now);
-        let parts = environments.clamp(1, self.parts_max);
-        if parts >= state.parts {
-            state.parts = parts;
+        if busy >= state.busy {
+            state.busy = busy;
             state.busy_until = now + BUSY_FOR;
-            state.tokens = state.tokens.min(self.part(parts).burst);
+            state.tokens = state.tokens.min(self.part(busy).burst);
         }
     }
 
-    /// One of so many parts: never less than what makes progress.
-    fn part(&self, parts: u16) -> Budget {
+    /// One environment's part: never less than what makes progress.
+    fn part(&self, busy: Busy) -> Budget {
+        let parts = match busy {
+            Busy::Some(environments) => {
+                environments.clamp(1, self.concurrency.saturating_mul(FUNCTIONS))
+            }
+            Busy::Crowd => self.concurrency,
+        };
         let parts = f64::from(parts);
         Budget {
             burst: (self.whole.burst / parts).max(BURST_MIN),
@@ -154,14 +167,18 @@ impl Bucket {
     /// never too fast.
     pub async fn take(&self, n: u32, deadline: Timestamp, clock: &Clock) -> Result<(), NoTime> {
         let left = clock.now().until(deadline);
-        let is_crowd = self.refilled(Instant::now()).parts >= CROWD;
-        let left = if is_crowd { left.min(CROWD_PATIENCE) } else { left };
+        let left = if self.is_crowded() { left.min(CROWD_PATIENCE) } else { left };
         let wait = self.reserve(f64::from(n), left)?;
         if !wait.is_zero() {
             tracing::debug!(wait = %human(wait), "waiting for the rate limit");
             tokio::time::sleep(wait).await;
         }
         Ok(())
+    }
+
+    /// Whether so many are busy that nobody stands still for a token.
+    pub fn is_crowded(&self) -> bool {
+        self.refilled(Instant::now()).busy == Busy::Crowd
     }
 
     /// Whether the next call would have to wait.
@@ -183,7 +200,7 @@ impl Bucket {
         let now = Instant::now();
         let mut state = self.refilled(now);
         let slow = state.slow_until.saturating_duration_since(now);
-        let wait = time_to((n - state.tokens) / self.part(state.parts).per_second, slow);
+        let wait = time_to((n - state.tokens) / self.part(state.busy).per_second, slow);
         if wait >= left {
             return Err(NoTime { wait, left });
         }
@@ -199,9 +216,9 @@ impl Bucket {
         let fast = now.saturating_duration_since(state.at.max(state.slow_until));
         let come = slow.as_secs_f64() * SLOWED_TO + fast.as_secs_f64();
         if now >= state.busy_until {
-            state.parts = 1;
+            state.busy = ALONE;
         }
-        let part = self.part(state.parts);
+        let part = self.part(state.busy);
         state.tokens = (state.tokens + come * part.per_second).min(part.burst);
         state.at = now;
         state
@@ -244,10 +261,7 @@ impl Limits {
             let part = share(budget, concurrency);
             Bucket::new(part.burst, part.per_second)
         };
-        let shared = |budget: Budget| {
-            let parts_max = concurrency.max(1).saturating_mul(FUNCTIONS);
-            Bucket::shared(share(budget, 1), parts_max)
-        };
+        let shared = |budget: Budget| Bucket::shared(share(budget, 1), concurrency);
         Self {
             elbv2_writes: shared(ELBV2_WRITES),
             elbv2_reads: shared(ELBV2_READS),
@@ -256,16 +270,18 @@ impl Limits {
         }
     }
 
-    /// So many nodes depart at once, and as many environments may be at work for each of them.
+    /// So many nodes depart at once, and one environment of each function may be at work for each of them. In a storm only
+    /// one of the functions looks after a node's load balancers.
     pub fn busy(&self, nodes: usize) {
-        let environments = u16::try_from(nodes).unwrap_or(u16::MAX);
-        self.elbv2_writes.busy(environments);
-        self.elbv2_reads.busy(environments);
+        let environments = u16::try_from(nodes).unwrap_or(u16::MAX).saturating_mul(FUNCTIONS);
+        let busy = if nodes >= STORM_NODES { Busy::Crowd } else { Busy::Some(environments) };
+        self.elbv2_writes.busy(busy);
+        self.elbv2_reads.busy(busy);
     }
 
     /// A storm: all the other environments are as busy as this one.
     pub fn crowd(&self) {
-        self.busy(usize::from(u16::MAX));
+        self.busy(STORM_NODES);
     }
 }
 
@@ -408,29 +424,38 @@ mod tests {
     async fn the_buckets_are_the_shares() {
         let limits = Limits::for_share(2);
         let rows = [
-            (&limits.elbv2_writes, (15.0, 3.0), 4),
-            (&limits.elbv2_reads, (30.0, 7.5), 4),
+            (&limits.elbv2_writes, (15.0, 3.0), 2),
+            (&limits.elbv2_reads, (30.0, 7.5), 2),
             (&limits.ec2_reads, (37.5, 7.5), 1),
             (&limits.autoscaling, (56.25, 7.5), 1),
         ];
-        for (bucket, (burst, per_second), parts) in rows {
-            assert_eq!((bucket.whole, bucket.parts_max), (Budget { burst, per_second }, parts));
+        for (bucket, (burst, per_second), concurrency) in rows {
+            assert_eq!(
+                (bucket.whole, bucket.concurrency),
+                (Budget { burst, per_second }, concurrency)
+            );
         }
         let reads = Limits::for_share(20).elbv2_reads;
-        let (alone, storm) = (reads.part(1), reads.part(reads.parts_max));
-        assert_eq!(alone, Budget { burst: 30.0, per_second: 7.5 }, "a first look");
-        assert_eq!(storm, Budget { burst: 1.0, per_second: 0.2 }, "both functions have a part");
+        let rows = [
+            (ALONE, (30.0, 7.5), "a first look"),
+            (Busy::Some(10), (3.0, 0.75), "of both functions"),
+            (Busy::Some(38), (1.0, 0.2), "the most that is no storm"),
+            (Busy::Crowd, (1.5, 0.375), "in a storm the functions share the work"),
+        ];
+        for (busy, (burst, per_second), why) in rows {
+            assert_eq!(reads.part(busy), Budget { burst, per_second }, "{why}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_is_divided_among_those_who_are_busy_until_they_are_done() {
         let clock = Clock::starting(Timestamp::EPOCH);
         let bucket = Bucket::shared(Budget { burst: 12.0, per_second: 4.0 }, 40);
-        bucket.busy(4);
+        bucket.busy(Busy::Some(4));
         for wait in [0, 0, 0, 1_000, 1_000] {
             assert_eq!(timed(&bucket, &clock).await, wait);
         }
-        bucket.busy(2);
+        bucket.busy(Busy::Some(2));
         assert_eq!(timed(&bucket, &clock).await, 1_000, "so many were busy a moment ago");
         tokio::time::sleep(BUSY_FOR).await;
         bucket.take(4, clock.now() + ms(1), &clock).await.unwrap();
@@ -440,9 +465,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn in_a_storm_nobody_stands_still_for_a_token() {
         let clock = Clock::starting(Timestamp::EPOCH);
-        let bucket = Bucket::shared(Budget { burst: 15.0, per_second: 40.0 }, 40);
+        let bucket = Bucket::shared(Budget { burst: 15.0, per_second: 20.0 }, 20);
         let minute = || clock.now() + ms(60_000);
-        bucket.busy(1_000);
+        bucket.busy(Busy::Crowd);
         assert_eq!(timed(&bucket, &clock).await, 0);
         let refused = bucket.take(1, minute(), &clock).await.unwrap_err();
         assert_eq!(refused.wait, ms(1_000), "others wait for this one's place");

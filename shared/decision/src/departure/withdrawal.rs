@@ -5,12 +5,13 @@
 //! on meanwhile.
 
 use super::record::{Noted, noted};
-use super::{Case, deregister};
+use super::{Case, deregister_within};
 use crate::annotation::{Departure, Withdrawn};
 use crate::id::{InstanceId, TargetGroupArn};
 use crate::judge::{Path, leads_to, must_go, ports_served};
 use crate::limits::{
-    CLAIM_LASTS, LEADER_ACTS, RECORD_FRESH, SERVING_GRACE_MAX, STORM_NODES, TARGETS_AT_ONCE_MAX,
+    CLAIM_LASTS, HEALTH_FRESH, LEADER_ACTS, RECORD_FRESH, SERVING_GRACE_MAX, STORM_NODES,
+    TARGETS_AT_ONCE_MAX,
 };
 use crate::policy::Mode;
 use crate::report::Report;
@@ -19,7 +20,7 @@ use crate::snapshot::aws::TargetGroup;
 use crate::snapshot::cluster::NodeView;
 use crate::step::{Step, TargetId};
 use crate::time::Timestamp;
-use crate::withdraw::{May, Order, Records, Standing, Wait, all_fit, standing};
+use crate::withdraw::{May, Order, Records, Standing, Wait, all_fit, fresh_for, standing};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -115,7 +116,8 @@ impl<'a> Withdrawal<'a> {
             if all_fit(group, order, case.policy) {
                 targets.extend(others(group, order, case.now()));
             }
-            self.steps.push(deregister(group, targets));
+            let fresh_for = fresh_for(group, order, case.policy);
+            self.steps.push(deregister_within(group, targets, fresh_for));
             // With an old record the call was made before: no reason to hurry.
             let is_old = matches!(noted, Noted::Failed | Noted::Unseen);
             self.stay(case.now(), if is_old { case.look() } else { case.now() });
@@ -172,14 +174,17 @@ fn claims<'a>(
 }
 
 /// In a storm, until when another node's process is left to make the call: the one that wrote its withdrawal down first, of
-/// those that are still in. Its call takes this node's targets along.
+/// those that are still in. Its call takes this node's targets along. Whoever has just read the group need not wait: looks
+/// are what AWS rations.
 pub(crate) fn follows(
     group: &TargetGroup,
     order: &Order<'_>,
     record: &Departure,
 ) -> Option<Timestamp> {
     let Records::Known(records) = order.records else { return None };
-    let mine = record.withdrawn_from(&group.arn).filter(|_| records.len() >= STORM_NODES)?;
+    let is_fresh = order.now.since(group.read_at) < HEALTH_FRESH / 2;
+    let mine = record.withdrawn_from(&group.arn);
+    let mine = mine.filter(|_| records.len() >= STORM_NODES && !is_fresh)?;
     let is_in: BTreeSet<&str> = registered(group).map(|(instance, _)| instance).collect();
     let before = |(instance, claim): &(&InstanceId, &Withdrawn)| {
         order.now.since(claim.at) <= CLAIM_LASTS

@@ -221,6 +221,11 @@ const DRAINING_KEPT: Duration = Duration::from_secs(15);
 /// registers again is noticed too late.
 const OUT_KEPT: Duration = Duration::from_secs(30);
 
+/// How long a health stays good in a storm, where nothing follows from it but to wait. Half: the reads of all environments
+/// use up what AWS grants, and none is left for those that make a call. Twice: free places in a group are noticed later
+/// than most of a Spot notice is long.
+const STORM_KEPT: Duration = Duration::from_secs(12);
+
 /// A group's targets, and when they were read.
 pub(super) type Health = Read<(Timestamp, Targets)>;
 
@@ -284,12 +289,39 @@ async fn health(
         // An old health is better than none, and than a wait that would make all the others old. Nothing leaves on its
         // strength: the executor skips such a call.
         let rationed = app.limits.elbv2_reads.is_empty();
-        if rationed || is_good(round, read_at, &targets, me) {
+        let is_recent = round.now.since(read_at) < STORM_KEPT;
+        if rationed
+            || is_recent && app.limits.elbv2_reads.is_crowded()
+            || is_good(round, read_at, &targets, me)
+        {
             return Ok((read_at, targets));
         }
     }
     // Once for the batch: who comes second waits for the first.
     shared.health.get(arn, async || read_health(round, arn).await).await
+}
+
+/// Reads the health of these groups afresh, on whose strength a target is to leave. As it was where it can't be read: the
+/// executor skips a call whose health is old.
+pub(super) async fn freshen(
+    round: Round<'_>,
+    snapshot: &mut Snapshot,
+    (stale, shared): (&BTreeSet<TargetGroupArn>, &Shared),
+) {
+    let bucket = &round.app.limits.elbv2_reads;
+    if bucket.is_empty() && !bucket.is_crowded() {
+        // Outside a storm a wait may be long, and all that was read meanwhile would be old.
+        return;
+    }
+    let groups = snapshot.aws.target_groups.iter_mut().flatten();
+    let old = groups.filter(|group| stale.contains(&group.arn));
+    join_all(old.map(async |group| {
+        let read = async || read_health(round, &group.arn).await;
+        if let Ok((read_at, targets)) = shared.fresh.get(&group.arn, read).await {
+            (group.read_at, group.targets) = (read_at, targets);
+        }
+    }))
+    .await;
 }
 
 async fn read_health(round: Round<'_>, arn: &TargetGroupArn) -> Health {

@@ -139,6 +139,17 @@ pub(super) async fn crowd(round: Round<'_>, snapshot: &Snapshot, shared: &super:
     drop(asks.peers(Age::Some).await);
 }
 
+/// How long a list of many departing nodes is remembered as a storm. Half: a function with little to do forgets it between
+/// two looks. Twice: the first departure after a storm is looked at more rarely for another minute.
+const CROWD_LASTS: Duration = Duration::from_secs(60);
+
+/// How many nodes of this one's cluster were departing when they were listed last.
+pub(super) fn crowded(round: Round<'_>, snapshot: &Snapshot) -> usize {
+    let ClusterView::Reached { cluster, .. } = &snapshot.cluster else { return 0 };
+    let listed = round.app.kept.peers.within(cluster, round.now, CROWD_LASTS);
+    listed.map_or(0, |peers| peers.len())
+}
+
 /// How old a list of the departing nodes may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Age {
@@ -163,8 +174,10 @@ pub(super) async fn rest(round: Round<'_>, snapshot: &mut Snapshot, shared: &sup
     let asks = Asks { round, cluster: &cluster, client: &client, shared: &shared.cluster };
     if looks::peers(snapshot, &view, policy) {
         view.peers = asks.peers(Age::Some).await;
-        if looks::calls(snapshot, &view, policy) {
-            view.peers = asks.peers(Age::Fresh).await;
+        let calls = looks::calls(snapshot, &view, policy);
+        if calls.any {
+            let fresh = super::aws::freshen(round, snapshot, (&calls.stale, shared));
+            (view.peers, ()) = futures_util::join!(asks.peers(Age::Fresh), fresh);
         }
     }
     if looks::pods(snapshot, &view, policy) {
@@ -180,7 +193,6 @@ pub(super) async fn rest(round: Round<'_>, snapshot: &mut Snapshot, shared: &sup
         view.volumes =
             plain(read(round, &cluster, || cluster::volumes_on(&client, &view.node.name)).await);
     }
-    snapshot.memory.crowd = round.app.kept.peers.last(&cluster).map_or(0, |peers| peers.len());
     snapshot.cluster = ClusterView::Reached { cluster, node: NodeLookup::Found(view) };
 }
 
