@@ -1,4 +1,4 @@
-//! The account: Auto Scaling, EC2, ELBv2, SQS, EventBridge, Health and EKS, with state and over their real protocols.
+//! The account: Auto Scaling, EC2, ELBv2, SQS, EventBridge, Health, EKS and STS, with state and over their real protocols.
 //!
 //! [`serve`] answers what an SDK client sends; each service keeps its state in a module of its own, and
 //! they move each other along through the world's event queue:
@@ -18,6 +18,7 @@ pub mod events;
 pub mod health;
 pub mod protocol;
 pub mod sqs;
+pub mod sts;
 
 use crate::world::{Call, World};
 use autoscaling::Autoscaling;
@@ -30,6 +31,7 @@ use health::Health;
 use protocol::{Form, Refusal, Service, failure, success};
 use sqs::Sqs;
 use std::collections::BTreeMap;
+use sts::Sts;
 
 /// Something in the account that happens by itself.
 #[derive(Clone, Debug)]
@@ -100,6 +102,8 @@ pub struct Aws {
     pub health: Health,
     /// Queues.
     pub sqs: Sqs,
+    /// Access keys.
+    pub sts: Sts,
 }
 
 impl Default for Aws {
@@ -115,6 +119,7 @@ impl Default for Aws {
             events: EventBridge::default(),
             health: Health::default(),
             sqs: Sqs::default(),
+            sts: Sts::default(),
         }
     }
 }
@@ -138,20 +143,21 @@ pub fn serve(world: &mut World, process: u32, request: &Request) -> Response {
         return failure(Service::Eks, &refusal, &request_id);
     };
     let form = match service {
-        Service::Autoscaling | Service::Ec2 | Service::Elb => Form::parse(&request.body),
+        Service::Autoscaling | Service::Ec2 | Service::Elb | Service::Sts => Form::of(request),
         Service::Eks | Service::Events | Service::Sqs => Form::default(),
     };
     let (action, subject) = name(service, request, &form);
-    let Aws { budgets, account, .. } = &mut world.aws;
-    let outcome =
-        budgets.admit((service, &action), account, world.now).and_then(|()| match service {
-            Service::Autoscaling => autoscaling::api::serve(world, process, &action, &form),
-            Service::Ec2 => ec2::api::serve(world, &action, &form),
-            Service::Eks => eks::serve(world, request),
-            Service::Elb => elbv2::api::serve(world, &action, &form),
-            Service::Events => events::api::serve(world, process, &action, &request.body),
-            Service::Sqs => sqs::api::serve(world, &action, &request.body),
-        });
+    let who = Sts::caller(&world.aws, request);
+    let admitted = world.aws.budgets.admit((service, &action), &who, world.now);
+    let outcome = admitted.and_then(|()| match service {
+        Service::Autoscaling => autoscaling::api::serve(world, process, &action, &form),
+        Service::Ec2 => ec2::api::serve(world, &action, &form),
+        Service::Eks => eks::serve(world, request),
+        Service::Elb => elbv2::api::serve(world, &action, &form),
+        Service::Events => events::api::serve(world, process, &action, &request.body),
+        Service::Sqs => sqs::api::serve(world, &action, &request.body),
+        Service::Sts => sts::serve(&world.aws, &action, request),
+    });
     let response = match outcome {
         Ok(body) => success(service, &action, &body, &request_id),
         Err(refusal) => failure(service, &refusal, &request_id),
@@ -176,7 +182,7 @@ pub fn refuse(world: &mut World, request: &Request, refusal: &Refusal) -> Respon
 /// The action that a request asks for, and what it is about.
 fn name(service: Service, request: &Request, form: &Form) -> (String, String) {
     match service {
-        Service::Autoscaling | Service::Ec2 | Service::Elb => {
+        Service::Autoscaling | Service::Ec2 | Service::Elb | Service::Sts => {
             (form.get("Action").unwrap_or_default().to_owned(), form.subject())
         }
         Service::Events => {

@@ -15,14 +15,13 @@ mod md5;
 #[cfg(test)]
 mod tests;
 
-pub use mapping::Mapping;
+pub use mapping::{Mapping, Poller};
 
 use crate::aws::sqs::Message;
 use crate::fault::Faults;
 use crate::world::{Millis, Sandbox, World};
 use futures_util::future::{LocalBoxFuture, poll_fn};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use mapping::Poller;
 use serde_json::Value;
 use std::fmt;
 use std::pin::{Pin, pin};
@@ -279,7 +278,7 @@ impl<'a> Lambda<'a> {
 }
 
 /// Notes a new process and returns its number.
-fn new_process(world: &mut World, function: &str) -> u32 {
+pub fn new_process(world: &mut World, function: &str) -> u32 {
     let process = world.processes.keys().next_back().map_or(1, |last| last + 1);
     let record =
         Process { function: function.to_owned(), started: world.now, ..Process::default() };

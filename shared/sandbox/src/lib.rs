@@ -16,6 +16,8 @@ pub mod kubernetes;
 pub mod lambda;
 pub mod measure;
 pub mod scenario;
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod traffic;
 pub mod wire;
 pub mod world;

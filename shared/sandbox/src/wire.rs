@@ -17,6 +17,8 @@ mod kubernetes;
 mod tests;
 
 pub use aws::AwsWire;
+#[cfg(feature = "serve")]
+pub(crate) use aws::exchange;
 pub use kubernetes::KubernetesWire;
 
 use crate::fault::{Fault, Faults, SLOW_MS_MAX, Wire};
@@ -57,12 +59,12 @@ impl Sandbox {
 
 /// What either wire answers.
 #[derive(Clone, Debug)]
-struct Answer {
-    status: u16,
-    content_type: &'static str,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) content_type: &'static str,
     /// Other headers than the content type.
-    headers: Vec<(&'static str, String)>,
-    body: Vec<u8>,
+    pub(crate) headers: Vec<(&'static str, String)>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {

@@ -17,6 +17,7 @@ const NOT_LINKED: &[(&str, &str)] = &[
     ("chrono", "jiff is our time"),
     ("ebbtide", "the program is for people"),
     ("h2", "HTTP/1.1 is enough, and half a megabyte smaller"),
+    ("lambda", "for tests"),
     ("native-tls", "one TLS stack: rustls"),
     ("openssl", "one TLS stack: rustls"),
     ("openssl-sys", "one TLS stack: rustls"),

@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("decision", &[]),
     ("ebbtide", &["cloud", "cluster", "decision", "runtime", "sandbox"]),
     ("interruption", &["runtime"]),
+    ("lambda", &["sandbox"]),
     ("lifecycle", &["runtime"]),
     ("runtime", &["cloud", "cluster", "decision"]),
     // It would share the mistakes of what it tests.
@@ -21,7 +22,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// What they may use besides in their own tests.
 const MAY_USE_IN_TESTS: &[(&str, &[&str])] = &[
     ("interruption", &["tests"]),
-    ("lifecycle", &["tests"]),
+    ("lambda", &["cloud", "decision"]),
+    ("lifecycle", &["lambda", "sandbox", "tests"]),
     ("runtime", &["sandbox"]),
     ("tests", &["cloud", "cluster", "decision", "ebbtide", "runtime", "sandbox"]),
 ];

@@ -4,8 +4,11 @@
 //! environment, the wire of Lambda and of the AWS services, exit codes, log lines. A release binary is tested
 //! in place of the debug one when `LIFECYCLE_BINARY` names it at build time.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 mod bare;
 mod batch;
+mod queue;
 mod start;
 
 use std::path::Path;

@@ -80,12 +80,13 @@ impl Budgets {
     pub(crate) fn admit(
         &mut self,
         (service, action): (Service, &str),
-        account: &str,
+        who: &str,
         now: Millis,
     ) -> Result<(), Refusal> {
         let name = format!("{}:{action}", service.name());
-        if self.denied.contains(&name) {
-            return Err(denied(service, &name, account));
+        // Whoever has a key may ask whose it is: no policy can forbid that.
+        if service != Service::Sts && self.denied.contains(&name) {
+            return Err(denied(service, &name, who));
         }
         let buckets: &mut [&mut Bucket] = match service {
             Service::Elb if action.starts_with("Describe") => {
@@ -96,8 +97,8 @@ impl Budgets {
             Service::Autoscaling => &mut [&mut self.autoscaling],
             Service::Eks => &mut [&mut self.eks],
             Service::Events => &mut [&mut self.events],
-            // Standard queues take practically any number of calls.
-            Service::Sqs => &mut [],
+            // Standard queues take practically any number of calls; STS publishes no numbers.
+            Service::Sqs | Service::Sts => &mut [],
         };
         for bucket in buckets.iter_mut() {
             bucket.refill(now);
@@ -114,18 +115,21 @@ impl Budgets {
     }
 }
 
-fn throttled(service: Service) -> Refusal {
+/// How each service says that it was asked too often.
+pub(crate) fn throttled(service: Service) -> Refusal {
     match service {
         Service::Ec2 => Refusal::new(503, "RequestLimitExceeded", "Request limit exceeded."),
-        Service::Autoscaling => Refusal::new(400, "Throttling", "Rate exceeded"),
-        Service::Elb | Service::Eks | Service::Events | Service::Sqs => {
-            Refusal::new(400, "ThrottlingException", "Rate exceeded")
-        }
+        Service::Autoscaling | Service::Sts => Refusal::new(400, "Throttling", "Rate exceeded"),
+        Service::Eks => Refusal::new(429, "ThrottlingException", "Rate exceeded"),
+        Service::Sqs => Refusal::new(400, "RequestThrottled", "Request is throttled."),
+        Service::Elb | Service::Events => Refusal::new(400, "ThrottlingException", "Rate exceeded"),
     }
 }
 
-fn denied(service: Service, name: &str, account: &str) -> Refusal {
-    let who = format!("arn:aws:sts::{account}:assumed-role/ebbtide/ebbtide");
+/// How each service says that a policy is missing.
+fn denied(service: Service, name: &str, who: &str) -> Refusal {
+    // SQS shows actions in small letters.
+    let name = if service == Service::Sqs { name.to_lowercase() } else { name.to_owned() };
     let message = format!(
         "User: {who} is not authorized to perform: {name} because no identity-based policy allows the {name} action"
     );
@@ -135,8 +139,9 @@ fn denied(service: Service, name: &str, account: &str) -> Refusal {
             "UnauthorizedOperation",
             format!("You are not authorized to perform this operation. {message}"),
         ),
-        Service::Eks | Service::Events => Refusal::new(403, "AccessDeniedException", message),
-        Service::Autoscaling | Service::Elb | Service::Sqs => {
+        Service::Eks => Refusal::new(403, "AccessDeniedException", message),
+        Service::Events => Refusal::new(400, "AccessDeniedException", message),
+        Service::Autoscaling | Service::Elb | Service::Sqs | Service::Sts => {
             Refusal::new(403, "AccessDenied", message)
         }
     }

@@ -20,11 +20,22 @@ pub struct Cluster {
     pub created_at: i64,
 }
 
+/// Who a principal is in a cluster.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct AccessEntry {
+    /// Its user name there; `{{SessionName}}` stands for the session's.
+    pub username: String,
+    /// Its groups there.
+    pub groups: Vec<String>,
+}
+
 /// All clusters.
 #[derive(Clone, Debug, Default)]
 pub struct Eks {
     /// Clusters by name.
     pub clusters: BTreeMap<String, Cluster>,
+    /// Access entries by cluster and principal: the ARN of a role or a user.
+    pub access_entries: BTreeMap<(String, String), AccessEntry>,
 }
 
 impl Eks {
@@ -38,6 +49,17 @@ impl Eks {
             created_at: world.now / 1_000 - 86_400,
         };
         world.aws.eks.clusters.insert(name.to_owned(), cluster);
+    }
+
+    /// Lets a role of the account into a cluster, with EKS's default user name.
+    pub fn add_access_entry(world: &mut World, cluster: &str, role: &str, groups: &[&str]) {
+        let account = &world.aws.account;
+        let entry = AccessEntry {
+            username: format!("arn:aws:sts::{account}:assumed-role/{role}/{{{{SessionName}}}}"),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        };
+        let principal = format!("arn:aws:iam::{account}:role/{role}");
+        world.aws.eks.access_entries.insert((cluster.to_owned(), principal), entry);
     }
 }
 

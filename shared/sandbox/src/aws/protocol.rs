@@ -1,9 +1,9 @@
 //! The protocols of the services, as their SDK clients speak them.
 //!
-//! Auto Scaling and ELBv2 speak awsQuery (a form in, XML out), EC2 its own dialect of that, SQS AWS
+//! Auto Scaling, ELBv2 and STS speak awsQuery (a form in, XML out), EC2 its own dialect of that, SQS AWS
 //! JSON 1.0, EventBridge AWS JSON 1.1 and EKS REST-JSON. Errors have a different body in each; the code is what clients branch on.
 
-use super::{Request, Response};
+use super::{Request, Response, sts};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -22,6 +22,8 @@ pub enum Service {
     Events,
     /// SQS.
     Sqs,
+    /// STS.
+    Sts,
 }
 
 impl Service {
@@ -34,29 +36,36 @@ impl Service {
             Self::Elb => "elasticloadbalancing",
             Self::Events => "events",
             Self::Sqs => "sqs",
+            Self::Sts => "sts",
         }
     }
 
-    /// Which service a request is for: the host's first label, or the scope of the signature.
+    /// Which service a request is for: the host's first label, or the scope of its signature, which stands in a
+    /// header or, where the request was signed ahead, in the query.
     pub fn of(request: &Request) -> Option<Self> {
         let label = request.host.split('.').next().unwrap_or_default();
-        Self::from_name(label).or_else(|| {
-            let authorization = request.headers.get("authorization")?;
-            let scope = authorization.split("Credential=").nth(1)?.split(',').next()?;
-            Self::from_name(scope.split('/').nth(3)?)
-        })
+        Self::from_name(label)
+            .or_else(|| Self::from_name(sts::credential(request)?.split('/').nth(3)?))
     }
 
     fn from_name(name: &str) -> Option<Self> {
-        [Self::Autoscaling, Self::Ec2, Self::Eks, Self::Elb, Self::Events, Self::Sqs]
-            .into_iter()
-            .find(|service| service.name() == name)
+        const ALL: [Service; 7] = [
+            Service::Autoscaling,
+            Service::Ec2,
+            Service::Eks,
+            Service::Elb,
+            Service::Events,
+            Service::Sqs,
+            Service::Sts,
+        ];
+        ALL.into_iter().find(|service| service.name() == name)
     }
 
     fn namespace(self) -> &'static str {
         match self {
             Self::Autoscaling => "http://autoscaling.amazonaws.com/doc/2011-01-01/",
             Self::Elb => "http://elasticloadbalancing.amazonaws.com/doc/2015-12-01/",
+            Self::Sts => "https://sts.amazonaws.com/doc/2011-06-15/",
             Self::Ec2 | Self::Eks | Self::Events | Self::Sqs => {
                 "http://ec2.amazonaws.com/doc/2016-11-15/"
             }
@@ -65,7 +74,7 @@ impl Service {
 
     fn content_type(self) -> &'static str {
         match self {
-            Self::Autoscaling | Self::Elb => "text/xml",
+            Self::Autoscaling | Self::Elb | Self::Sts => "text/xml",
             Self::Ec2 => "text/xml;charset=UTF-8",
             Self::Eks => "application/json",
             Self::Events => "application/x-amz-json-1.1",
@@ -111,6 +120,14 @@ impl Form {
     /// Reads a form body.
     pub fn parse(body: &[u8]) -> Self {
         Self(form_urlencoded::parse(body).into_owned().collect())
+    }
+
+    /// Reads a request's form: its body, or the query of a GET.
+    pub(crate) fn of(request: &Request) -> Self {
+        match request.path.split_once('?') {
+            Some((_, query)) if request.method == "GET" => Self::parse(query.as_bytes()),
+            _ => Self::parse(&request.body),
+        }
     }
 
     /// One value; empty counts as absent.
@@ -237,7 +254,7 @@ impl Xml {
 pub(crate) fn success(service: Service, action: &str, body: &str, request_id: &str) -> Response {
     let namespace = service.namespace();
     let text = match service {
-        Service::Autoscaling | Service::Elb => {
+        Service::Autoscaling | Service::Elb | Service::Sts => {
             format!(
                 "<{action}Response xmlns=\"{namespace}\"><{action}Result>{body}</{action}Result>\
                  <ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
@@ -258,7 +275,7 @@ pub(crate) fn failure(service: Service, refusal: &Refusal, request_id: &str) -> 
     let fault = if *status < 500 { "Sender" } else { "Receiver" };
     let escaped = escape(message);
     let text = match service {
-        Service::Autoscaling | Service::Elb => format!(
+        Service::Autoscaling | Service::Elb | Service::Sts => format!(
             "<ErrorResponse xmlns=\"{}\"><Error><Type>{fault}</Type><Code>{code}</Code><Message>{escaped}</Message></Error>\
              <RequestId>{request_id}</RequestId></ErrorResponse>",
             service.namespace()
@@ -279,7 +296,7 @@ pub(crate) fn failure(service: Service, refusal: &Refusal, request_id: &str) -> 
     match service {
         Service::Eks => response.headers.push(("x-amzn-errortype", code.clone())),
         Service::Sqs => response.headers.push(("x-amzn-query-error", format!("{code};{fault}"))),
-        Service::Autoscaling | Service::Ec2 | Service::Elb | Service::Events => {}
+        Service::Autoscaling | Service::Ec2 | Service::Elb | Service::Events | Service::Sts => {}
     }
     response
 }

@@ -24,18 +24,20 @@ pub struct Mapping {
     pub batch: usize,
     /// At most so many invocations at once.
     pub concurrency_max: usize,
+    /// How long a batch that is not full waits for more: the batching window, in milliseconds.
+    pub window_ms: Millis,
 }
 
 impl Mapping {
-    /// A mapping with AWS's default batch size of 10, and at most 20 invocations at once.
+    /// A mapping with AWS's default batch size of 10 and no window, and at most 20 invocations at once.
     pub fn new(queue: &str) -> Self {
-        Self { queue: queue.to_owned(), batch: 10, concurrency_max: 20 }
+        Self { queue: queue.to_owned(), batch: 10, concurrency_max: 20, window_ms: 0 }
     }
 }
 
 /// What fetches the next event for one function.
 #[derive(Debug)]
-pub(super) struct Poller {
+pub struct Poller {
     trigger: Trigger,
     /// Invocations that run now.
     busy: usize,
@@ -43,23 +45,33 @@ pub(super) struct Poller {
     limit: usize,
     /// When the limit last grew, or the schedule last ticked.
     since: Millis,
+    /// Messages that wait for their batch to fill up, hidden since they were received.
+    gathered: Vec<Message>,
+    /// When the first of them was received.
+    gathered_at: Millis,
     /// The digests of bodies by message id: a message that waits is received many times.
     digests: BTreeMap<String, String>,
 }
 
 impl Poller {
     pub(super) fn new(function: &Function, now: Millis) -> Self {
+        Self::start(function.trigger.clone(), now)
+    }
+
+    /// Begins to poll for whatever `trigger` brings.
+    pub fn start(trigger: Trigger, now: Millis) -> Self {
         let (busy, limit) = (0, CONCURRENCY_FIRST);
-        let digests = BTreeMap::new();
-        Self { trigger: function.trigger.clone(), busy, limit, since: now, digests }
+        let (gathered, digests) = (Vec::new(), BTreeMap::new());
+        Self { trigger, busy, limit, since: now, gathered, gathered_at: now, digests }
     }
 
     /// The next event with the messages in it, when one is due and there is room for it.
-    pub(super) fn poll(&mut self, world: &mut World) -> Option<(Value, Vec<Message>)> {
+    pub fn poll(&mut self, world: &mut World) -> Option<(Value, Vec<Message>)> {
         match &self.trigger {
             Trigger::Queue(mapping) => {
                 let room = self.limit.min(mapping.concurrency_max);
-                if world.aws.sqs.next_visible_at(&mapping.queue).is_none_or(|at| at > world.now) {
+                let visible = world.aws.sqs.next_visible_at(&mapping.queue);
+                if visible.is_none_or(|at| at > world.now) && self.gathered.is_empty() {
                     if self.busy == 0 {
                         self.limit = CONCURRENCY_FIRST;
                     }
@@ -72,10 +84,7 @@ impl Poller {
                 if self.busy >= self.limit.min(mapping.concurrency_max) {
                     return None;
                 }
-                let batch = receive(world, mapping);
-                if batch.is_empty() {
-                    return None;
-                }
+                let batch = gather(world, mapping, (&mut self.gathered, &mut self.gathered_at))?;
                 self.busy += 1;
                 Some((event(world, &mapping.queue, &batch, &mut self.digests), batch))
             }
@@ -91,11 +100,14 @@ impl Poller {
     }
 
     /// When to poll again, unless an invocation ends before.
-    pub(super) fn wake_at(&self, world: &World) -> Option<Millis> {
+    pub fn wake_at(&self, world: &World) -> Option<Millis> {
         match &self.trigger {
             Trigger::Every(interval) => Some(self.since + interval),
             Trigger::Queue(mapping) => {
-                let visible = world.aws.sqs.next_visible_at(&mapping.queue)?;
+                let visible = world.aws.sqs.next_visible_at(&mapping.queue);
+                let full_at = self.gathered_at + mapping.window_ms;
+                let full_at = (!self.gathered.is_empty()).then_some(full_at);
+                let visible = [visible, full_at].into_iter().flatten().min()?;
                 if self.busy < self.limit.min(mapping.concurrency_max) {
                     return Some(visible);
                 }
@@ -106,7 +118,7 @@ impl Poller {
     }
 
     /// Deletes what was dealt with; the rest comes back when its visibility ends.
-    pub(super) fn finish(&mut self, world: &mut World, batch: &[Message], returned: &Returned) {
+    pub fn finish(&mut self, world: &mut World, batch: &[Message], returned: &Returned) {
         self.busy -= 1;
         let Trigger::Queue(mapping) = &self.trigger else { return };
         let ids: BTreeSet<&str> = batch.iter().map(|message| message.id.as_str()).collect();
@@ -121,10 +133,25 @@ impl Poller {
     }
 }
 
+/// Receives until the batch is full or its window is over. Without a window that is one receive.
+fn gather(
+    world: &mut World,
+    mapping: &Mapping,
+    (gathered, since): (&mut Vec<Message>, &mut Millis),
+) -> Option<Vec<Message>> {
+    let received = receive(world, mapping, mapping.batch - gathered.len());
+    if gathered.is_empty() {
+        *since = world.now;
+    }
+    gathered.extend(received);
+    let waits = gathered.len() < mapping.batch && world.now < *since + mapping.window_ms;
+    if gathered.is_empty() || waits { None } else { Some(std::mem::take(gathered)) }
+}
+
 /// SQS samples its servers, so that a poll often finds fewer messages than there are.
-fn receive(world: &mut World, mapping: &Mapping) -> Vec<Message> {
+fn receive(world: &mut World, mapping: &Mapping, room: usize) -> Vec<Message> {
     let sampled = world.rng.u32(0..4) == 0;
-    let most = if sampled { world.rng.usize(1..=mapping.batch) } else { mapping.batch };
+    let most = if sampled { world.rng.usize(1..=room) } else { room };
     Sqs::receive(world, &mapping.queue, most)
 }
 
@@ -167,7 +194,7 @@ fn event(
                 "SenderId": "AIDAIENQZJOLO23YVJ4VO",
                 "ApproximateFirstReceiveTimestamp": message.first_received_at.to_string(),
             },
-            "messageAttributes": {},
+            "messageAttributes": attributes(message),
             "md5OfBody": digest,
             "eventSource": "aws:sqs",
             "eventSourceARN": format!("arn:aws:sqs:{region}:{account}:{queue}"),
@@ -175,6 +202,12 @@ fn event(
         })
     };
     json!({ "Records": batch.iter().map(&mut record).collect::<Vec<_>>() })
+}
+
+/// A message's own attributes, as Lambda shows them.
+fn attributes(message: &Message) -> Value {
+    let one = |(kind, value): &(String, String)| json!({ "stringValue": value, "stringListValues": [], "binaryListValues": [], "dataType": kind });
+    message.attributes.iter().map(|(name, value)| (name.clone(), one(value))).collect()
 }
 
 /// The event of a schedule.

@@ -1,6 +1,7 @@
 //! The wire to AWS: an HTTP connector, and the code with which each service refuses.
 
-use super::{Answer, Passage};
+use super::{Answer, ConnectionReset, Passage};
+use crate::aws::budget::throttled;
 use crate::aws::protocol::{Refusal, Service};
 use crate::aws::{self, Request, Response};
 use crate::fault::{Fault, Wire};
@@ -13,6 +14,7 @@ use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The reads that AWS may answer from a copy; others are consistent.
 const STALE_READS: [&str; 4] = [
@@ -58,32 +60,62 @@ impl HttpConnector for AwsWire {
 impl AwsWire {
     async fn exchange(&self, request: &HttpRequest) -> Result<HttpResponse, ConnectorError> {
         let request = plain(request)?;
-        let service = Service::of(&request).ok_or_else(|| ConnectorError::user("host".into()))?;
-        let operation = format!("{}:{}", service.name(), action(&request));
-        let write = !is_read(&operation);
-        let (sandbox, process) = (self.sandbox.clone(), self.process);
-        let subject = String::new();
-        let passage = Passage { sandbox, process, wire: Wire::Aws, operation, subject, write };
-        let effect = |world: &mut World, fault| {
-            let stale = fault == Some(Fault::Stale) && STALE_READS.contains(&&*passage.operation);
-            if stale {
-                let age = world.rng.i64(1..=STALE_MS_MAX);
-                world.in_the_past(age, |world| aws::serve(world, process, &request))
-            } else {
-                if write {
-                    world.remember_aws();
-                }
-                aws::serve(world, process, &request)
-            }
-            .into()
-        };
-        let refuse = |world: &mut World, fault| {
-            aws::refuse(world, &request, &refusal(service, fault)).into()
-        };
-        let answer = passage.pass(effect, refuse).await;
-        let answer = answer.map_err(|reset| ConnectorError::io(reset.into()))?;
-        respond(answer)
+        let answer = exchange(&self.sandbox, self.process, &request).await;
+        respond(answer.map_err(|broken| match broken {
+            Broken::Host => ConnectorError::user(broken.into()),
+            Broken::Reset(reset) => ConnectorError::io(reset.into()),
+        })?)
     }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Broken {
+    /// No service has this host, nor is one named by the signature.
+    Host,
+    /// The connection broke.
+    Reset(ConnectionReset),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => f.write_str("no service has this host"),
+            Self::Reset(reset) => reset.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Broken {}
+
+/// Takes one request to its service and the answer back, past what goes wrong on the way: what both the
+/// connector below the SDK and the server on loopback do.
+pub(crate) async fn exchange(
+    sandbox: &Sandbox,
+    process: u32,
+    request: &Request,
+) -> Result<Answer, Broken> {
+    let service = Service::of(request).ok_or(Broken::Host)?;
+    let operation = format!("{}:{}", service.name(), action(request));
+    let write = !is_read(&operation);
+    let (sandbox, subject) = (sandbox.clone(), String::new());
+    let passage = Passage { sandbox, process, wire: Wire::Aws, operation, subject, write };
+    let effect = |world: &mut World, fault| {
+        let stale = fault == Some(Fault::Stale) && STALE_READS.contains(&&*passage.operation);
+        if stale {
+            let age = world.rng.i64(1..=STALE_MS_MAX);
+            world.in_the_past(age, |world| aws::serve(world, process, request))
+        } else {
+            if write {
+                world.remember_aws();
+            }
+            aws::serve(world, process, request)
+        }
+        .into()
+    };
+    let refuse =
+        |world: &mut World, fault| aws::refuse(world, request, &refusal(service, fault)).into();
+    passage.pass(effect, refuse).await.map_err(Broken::Reset)
 }
 
 impl From<Response> for Answer {
@@ -141,23 +173,15 @@ fn is_read(operation: &str) -> bool {
 
 /// What `service` says when it throttles or fails, with its own code.
 fn refusal(service: Service, fault: Fault) -> Refusal {
-    match (fault == Fault::Throttled, service) {
-        (true, Service::Ec2) => {
-            Refusal::new(503, "RequestLimitExceeded", "Request limit exceeded.")
-        }
-        (true, Service::Autoscaling) => Refusal::new(400, "Throttling", "Rate exceeded"),
-        (true, Service::Eks) => Refusal::new(429, "TooManyRequestsException", "Too Many Requests"),
-        (true, Service::Elb | Service::Events | Service::Sqs) => {
-            Refusal::new(400, "ThrottlingException", "Rate exceeded")
-        }
-        (false, Service::Ec2) => {
-            Refusal::new(500, "InternalError", "An internal error has occurred")
-        }
-        (false, Service::Eks) => {
-            Refusal::new(500, "ServerException", "An internal error has occurred")
-        }
-        (false, Service::Autoscaling | Service::Elb | Service::Events | Service::Sqs) => {
-            Refusal::new(500, "InternalFailure", "An internal error has occurred")
+    if fault == Fault::Throttled {
+        return throttled(service);
+    }
+    let message = "An internal error has occurred";
+    match service {
+        Service::Ec2 => Refusal::new(500, "InternalError", message),
+        Service::Eks => Refusal::new(500, "ServerException", message),
+        Service::Autoscaling | Service::Elb | Service::Events | Service::Sqs | Service::Sts => {
+            Refusal::new(500, "InternalFailure", message)
         }
     }
 }

@@ -75,7 +75,7 @@ async fn each_service_throttles_with_its_own_code() {
     let elb = elb(&sandbox, 1).describe_target_groups().send().await.unwrap_err();
     assert_eq!(elb.code(), Some("ThrottlingException"));
     let sqs = send(&sandbox).await.unwrap_err();
-    assert_eq!(sqs.code(), Some("ThrottlingException"));
+    assert_eq!(sqs.code(), Some("RequestThrottled"));
     assert_eq!(sandbox.world().aws.sqs.depth(QUEUE), 0);
 }
 

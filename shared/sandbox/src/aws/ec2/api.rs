@@ -122,6 +122,10 @@ fn choose<'a>(world: &'a World, form: &Form) -> Result<Vec<&'a Instance>, Refusa
     let is_shown = |instance: &&Instance| instance.terminated_at.is_none_or(|at| at > oldest);
     let find = |id: &&str| instances.get(*id).filter(is_shown);
     let unknown: Vec<&str> = ids.iter().filter(|id| find(id).is_none()).copied().collect();
+    if let Some(id) = unknown.iter().find(|id| !is_id(id)) {
+        let message = format!("Invalid id: \"{id}\"");
+        return Err(Refusal::new(400, "InvalidInstanceID.Malformed", message));
+    }
     if !unknown.is_empty() {
         let (ids, verb) = if unknown.len() == 1 { ("ID", "does") } else { ("IDs", "do") };
         let message = format!("The instance {ids} '{}' {verb} not exist", unknown.join(", "));
@@ -152,6 +156,12 @@ fn choose<'a>(world: &'a World, form: &Form) -> Result<Vec<&'a Instance>, Refusa
         (true, Some(ids)) => ids.iter().filter_map(find).filter(passes).collect(),
         (true, None) => instances.values().filter(is_shown).filter(passes).collect(),
     })
+}
+
+/// Of any length: tests have short ones.
+fn is_id(text: &str) -> bool {
+    let digits = text.strip_prefix("i-").unwrap_or_default();
+    !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_hexdigit())
 }
 
 fn is_filter(name: &str) -> bool {

@@ -115,6 +115,9 @@ fn receive_message(world: &mut World, ask: &Value) -> Result<Value, Refusal> {
                 .map_err(|why| unchanged(why, &message.receipt, seconds))?;
         }
     }
+    if messages.is_empty() {
+        return Ok(json!({}));
+    }
     Ok(json!({ "Messages": messages.iter().map(show).collect::<Vec<_>>() }))
 }
 
