@@ -15,8 +15,10 @@
 
 pub mod api;
 pub mod budget;
+mod create;
 mod daemon;
 mod delete;
+mod event;
 mod eviction;
 mod index;
 pub mod kind;
@@ -39,6 +41,7 @@ pub mod service;
 mod stateful;
 mod status;
 pub mod store;
+mod strict;
 mod taint;
 mod volume;
 mod watch;
@@ -46,7 +49,7 @@ pub mod workload;
 mod write;
 
 pub(crate) use api::Interest;
-pub use api::{Request, Response, held_ms, operation, serve};
+pub use api::{Request, Response, operation, serve};
 pub use kind::Kind;
 pub use lag::Lags;
 pub use node::{InstanceBirth, NodeSpec, NodeTemplate, Stop, Taint};

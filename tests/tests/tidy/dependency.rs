@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const MAY_USE: &[(&str, &[&str])] = &[
     ("cloud", &["decision"]),
     ("cluster", &["decision"]),
+    ("cluster-tests", &[]),
     ("decision", &[]),
     ("ebbtide", &["cloud", "cluster", "decision", "runtime", "sandbox"]),
     ("interruption", &["runtime"]),
@@ -21,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// What they may use besides in their own tests.
 const MAY_USE_IN_TESTS: &[(&str, &[&str])] = &[
+    ("cluster-tests", &["cluster", "decision", "sandbox"]),
     ("interruption", &["tests"]),
     ("lambda", &["cloud", "decision"]),
     ("lifecycle", &["lambda", "sandbox", "tests"]),

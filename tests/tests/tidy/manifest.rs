@@ -4,7 +4,7 @@ use crate::{none, read, root};
 use std::collections::BTreeSet;
 use std::fs;
 
-const MANIFESTS: [&str; 10] = [
+const MANIFESTS: [&str; 11] = [
     "cli/Cargo.toml",
     "functions/interruption/Cargo.toml",
     "functions/lifecycle/Cargo.toml",
@@ -14,6 +14,7 @@ const MANIFESTS: [&str; 10] = [
     "shared/runtime/Cargo.toml",
     "shared/sandbox/Cargo.toml",
     "tests/Cargo.toml",
+    "tests/cluster/Cargo.toml",
     "tests/lambda/Cargo.toml",
 ];
 

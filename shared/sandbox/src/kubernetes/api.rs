@@ -2,14 +2,10 @@
 
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::object::{self, Key};
-use crate::kubernetes::{delete, eviction, news, read, status, write};
+use crate::kubernetes::{create, delete, event, eviction, news, read, status, write};
 use crate::world::{Call, Millis, World};
 use serde_json::Value;
 use std::collections::BTreeMap;
-
-/// How long the real server retries a conflict in an eviction before it says so: twenty attempts,
-/// half a second apart; measured as 9.97 s.
-const EVICTION_CONFLICT_MS: Millis = 9_970;
 
 /// One HTTP request to the API server.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +53,17 @@ pub struct Response {
     pub status: u16,
     /// JSON.
     pub body: Vec<u8>,
+    /// The header `Retry-After`; 0 for none.
+    pub retry_after_seconds: u32,
+    /// How long the real server holds it back.
+    pub held_ms: Millis,
+}
+
+impl Response {
+    /// One that comes at once.
+    pub(super) fn new(status: u16, body: Vec<u8>) -> Self {
+        Self { status, body, retry_after_seconds: 0, held_ms: 0 }
+    }
 }
 
 /// What a path is about.
@@ -157,12 +164,6 @@ pub fn operation(request: &Request) -> String {
     format!("{} {resource}", request.method)
 }
 
-/// How long the real server holds this answer back.
-pub fn held_ms(request: &Request, response: &Response) -> Millis {
-    let conflict = response.status == 409 && request.path.ends_with("/eviction");
-    if conflict { EVICTION_CONFLICT_MS } else { 0 }
-}
-
 /// Refuses what the scenario denied.
 pub(super) fn allowed(world: &World, target: &Target, request: &Request) -> Result<(), Response> {
     let verb = match (request.method.as_str(), target.name.is_empty()) {
@@ -178,7 +179,11 @@ pub(super) fn allowed(world: &World, target: &Target, request: &Request) -> Resu
     let denied = (verb.to_owned(), resource_of(target));
     if world.kubernetes.denied.contains(&denied) {
         let scope = (target.namespace.as_str(), target.name.as_str());
-        return Err(status::forbidden(verb, target.kind, scope, &target.subresource));
+        let resource = target.kind.resource();
+        let own = event::is_own_group(&request.path);
+        let group = if own { "events.k8s.io" } else { resource.group };
+        let resource = (group, resource.plural);
+        return Err(status::forbidden(verb, resource, scope, &target.subresource));
     }
     Ok(())
 }
@@ -204,7 +209,9 @@ fn dispatch(
         ("GET", false, "") => read::list(world, target, request),
         ("GET", true, "" | "status") => read::get(world, target),
         ("PATCH", true, "" | "status") => write::patch(world, process, target, request),
-        ("POST", false, "") if target.kind == Kind::Event => write::create(world, target, request),
+        ("POST", false, "") if create::is_served(target.kind) => {
+            create::answer(world, target, request)
+        }
         ("POST", true, "eviction") if pod => eviction::answer(world, process, target, request),
         ("DELETE", true, "") => delete::answer(world, process, target, request),
         (_, _, "" | "status") => Err(status::method_not_allowed()),
@@ -215,15 +222,14 @@ fn dispatch(
 
 /// What is no object: the version, the health, and the question of one's own rights.
 fn elsewhere(world: &World, request: &Request) -> Result<Response, Response> {
-    let ok =
-        |status: u16, body: Value| Ok(Response { status, body: body.to_string().into_bytes() });
+    let ok = |status: u16, body: Value| Ok(Response::new(status, body.to_string().into_bytes()));
     match (request.method.as_str(), request.path.as_str()) {
         ("GET", "/version") => ok(
             200,
             serde_json::json!({"major": "1", "minor": "34", "gitVersion": "v1.34.1-eks-113cf36",
                 "platform": "linux/amd64"}),
         ),
-        ("GET", "/readyz" | "/livez") => Ok(Response { status: 200, body: b"ok".to_vec() }),
+        ("GET", "/readyz" | "/livez") => Ok(Response::new(200, b"ok".to_vec())),
         ("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews") => {
             let mut review: Value = serde_json::from_slice(&request.body)
                 .map_err(|error| status::bad_request(&format!("unable to decode: {error}")))?;

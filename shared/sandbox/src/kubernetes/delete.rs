@@ -87,11 +87,9 @@ pub(super) fn delete_pod(world: &mut World, key: &Key, grace: Option<i64>) {
             Deletion { at: (now + grace * 1000).div_euclid(1000) * 1000, grace }
         }
     };
-    if deletion.grace == 0 && pod.meta.finalizers.is_empty() {
-        world.kubernetes.store.remove(Kind::Pod, key);
-        return;
-    }
+    // Also a pod that goes at once is marked first: watches see both.
     world.kubernetes.store.update(Kind::Pod, key, |pod| pod.meta.deletion = Some(deletion));
+    remove_if_done(world, key);
 }
 
 /// The kubelet says that nothing runs any more: only finalizers keep the object.
@@ -124,5 +122,5 @@ fn may_shorten(pod: &Object, options: &Value) -> bool {
 fn whole(object: &Object) -> Response {
     let mut body = Vec::with_capacity(2048);
     object.write(&mut body);
-    Response { status: 200, body }
+    Response::new(200, body)
 }

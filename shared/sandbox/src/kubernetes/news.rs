@@ -173,8 +173,11 @@ fn tell_kubelet(world: &mut World, change: &Change) {
     if !before.is_some_and(bound) && waits && grace(after).is_none() {
         kubelet::hear(world, uid, Act::Start);
     }
+    // A pod without grace is marked and gone in one stroke: its kubelet hears that alone.
+    let stays = world.kubernetes.store.get(Kind::Pod, &pod.key()).is_some();
     if let Some(seconds) = grace(after)
         && before.and_then(grace) != Some(seconds)
+        && stays
     {
         kubelet::hear(world, uid, Act::Terminate(seconds));
     }

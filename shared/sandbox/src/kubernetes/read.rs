@@ -68,7 +68,7 @@ pub(super) fn get(world: &World, target: &Target) -> Result<Response, Response> 
     };
     let mut body = Vec::with_capacity(2048);
     object.write(&mut body);
-    Ok(Response { status: 200, body })
+    Ok(Response::new(200, body))
 }
 
 /// Lists as they were last written, each with the version of its kind that it shows.
@@ -96,7 +96,7 @@ pub(super) fn list(
     let head = head(kinds(target, request), version, None);
     if let Some((_, items)) = world.kubernetes.lists.0.get(&name).filter(|(at, _)| *at == latest) {
         let body = [head.as_bytes(), items].concat();
-        return Ok(Response { status: 200, body });
+        return Ok(Response::new(200, body));
     }
     let response = list_anew(world, target, request)?;
     let lists = &mut world.kubernetes.lists.0;
@@ -125,7 +125,13 @@ fn list_anew(world: &World, target: &Target, request: &Request) -> Result<Respon
     };
     let mut chosen: Vec<(&Key, &Arc<Object>)> = Vec::new();
     let mut rest = 0;
-    for (key, object) in choice.all(world) {
+    let past = after.as_ref().map(|_| since(world, target.kind, version)).unwrap_or_default();
+    let entries: Box<dyn Iterator<Item = (&Key, &Arc<Object>)>> = if past.is_empty() {
+        choice.all(world)
+    } else {
+        Box::new(as_it_was(world, &choice, &past).into_iter())
+    };
+    for (key, object) in entries {
         if after.as_ref().is_some_and(|after| **key <= **after) {
             continue;
         }
@@ -155,7 +161,31 @@ fn list_anew(world: &World, target: &Target, request: &Request) -> Result<Respon
         }
     }
     body.extend_from_slice(b"]}");
-    Ok(Response { status: 200, body })
+    Ok(Response::new(200, body))
+}
+
+/// What was written since a version: each object as it was then, or nothing if there was none.
+type Past = BTreeMap<Key, Option<Arc<Object>>>;
+
+fn since(world: &World, kind: Kind, version: u64) -> Past {
+    let mut past = Past::new();
+    for change in world.kubernetes.store.since(version).filter(|change| change.kind == kind) {
+        if let Some(object) = change.object() {
+            past.entry(object.key()).or_insert_with(|| change.before.clone());
+        }
+    }
+    past
+}
+
+/// The chosen objects before all that: later pages of a list belong to its first one.
+fn as_it_was<'a>(
+    world: &'a World,
+    choice: &'a Choice,
+    past: &'a Past,
+) -> BTreeMap<&'a Key, &'a Arc<Object>> {
+    let unchanged = choice.all(world).filter(|(key, _)| !past.contains_key(*key));
+    let before = past.iter().filter_map(|(key, object)| Some((key, object.as_ref()?)));
+    unchanged.chain(before.filter(|(_, object)| choice.takes(object))).collect()
 }
 
 /// What a list says that was not asked on in time.
@@ -204,7 +234,7 @@ fn read_token(token: &str) -> Result<(u64, String), Response> {
         let key = String::from_utf8(bytes.collect::<Option<_>>()?).ok()?;
         Some((version.parse().ok()?, key))
     };
-    read().ok_or_else(|| status::bad_request("continue key is not valid: illegal base64 data"))
+    read().ok_or_else(|| status::bad_request("invalid continue token: continue key is not valid: illegal base64 data at input byte 0"))
 }
 
 #[cfg(test)]

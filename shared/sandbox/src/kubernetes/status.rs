@@ -19,18 +19,22 @@ fn failure(code: u16, reason: &str, message: &str, details: Value) -> Response {
         status.insert("details".into(), details);
     }
     status.insert("code".into(), code.into());
-    Response { status: code, body: Value::Object(status).to_string().into_bytes() }
+    Response::new(code, Value::Object(status).to_string().into_bytes())
 }
 
 /// The `details` that name one object.
 fn details(kind: Kind, name: &str) -> Value {
-    let resource = kind.resource();
-    let mut details = json!({"kind": resource.plural});
+    details_of((kind.resource().group, kind.resource().plural), name)
+}
+
+/// The same for a resource by its group and its plural.
+fn details_of((group, plural): (&str, &str), name: &str) -> Value {
+    let mut details = json!({"kind": plural});
     if !name.is_empty() {
         details["name"] = name.into();
     }
-    if !resource.group.is_empty() {
-        details["group"] = resource.group.into();
+    if !group.is_empty() {
+        details["group"] = group.into();
     }
     details
 }
@@ -39,7 +43,7 @@ fn details(kind: Kind, name: &str) -> Value {
 pub(crate) fn success(code: u16) -> Response {
     let body = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
         "code": code});
-    Response { status: code, body: body.to_string().into_bytes() }
+    Response::new(code, body.to_string().into_bytes())
 }
 
 /// 400.
@@ -47,20 +51,20 @@ pub(crate) fn bad_request(message: &str) -> Response {
     failure(400, "BadRequest", message, Value::Null)
 }
 
-/// 403, as role-based access control says it.
+/// 403, as role-based access control says it, for a resource by its group and its plural.
 pub(crate) fn forbidden(
     verb: &str,
-    kind: Kind,
+    resource: (&str, &str),
     scope: (&str, &str),
     subresource: &str,
 ) -> Response {
-    let (namespace, name) = scope;
-    let resource = kind.resource();
+    let ((group, plural), (namespace, name)) = (resource, scope);
+    let qualified = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
     let sub = if subresource.is_empty() { String::new() } else { format!("/{subresource}") };
     let subject = if name.is_empty() {
-        format!("{} is forbidden", kind.qualified())
+        format!("{qualified} is forbidden")
     } else {
-        format!("{} \"{name}\" is forbidden", kind.qualified())
+        format!("{qualified} \"{name}\" is forbidden")
     };
     let place = if namespace.is_empty() {
         "at the cluster scope".to_owned()
@@ -68,10 +72,9 @@ pub(crate) fn forbidden(
         format!("in the namespace \"{namespace}\"")
     };
     let message = format!(
-        "{subject}: User \"ebbtide\" cannot {verb} resource \"{}{sub}\" in API group \"{}\" {place}",
-        resource.plural, resource.group
+        "{subject}: User \"ebbtide\" cannot {verb} resource \"{plural}{sub}\" in API group \"{group}\" {place}"
     );
-    failure(403, "Forbidden", &message, details(kind, name))
+    failure(403, "Forbidden", &message, details_of(resource, name))
 }
 
 /// 404 for an object.
@@ -176,7 +179,8 @@ pub(crate) fn too_many_requests(cause: &str, retry_after_seconds: u32) -> Respon
     if retry_after_seconds > 0 {
         let mut details = json!({"causes": [{"reason": "DisruptionBudget", "message": cause}]});
         details["retryAfterSeconds"] = retry_after_seconds.into();
-        return failure(429, "TooManyRequests", message, details);
+        let refusal = failure(429, "TooManyRequests", message, details);
+        return Response { retry_after_seconds, ..refusal };
     }
     // The most frequent refusal of all, so it is written out.
     let cause = Value::from(cause);
@@ -185,7 +189,16 @@ pub(crate) fn too_many_requests(cause: &str, retry_after_seconds: u32) -> Respon
          \"message\":\"{message}\",\"reason\":\"TooManyRequests\",\"details\":{{\"causes\":\
          [{{\"reason\":\"DisruptionBudget\",\"message\":{cause}}}]}},\"code\":429}}"
     );
-    Response { status: 429, body: body.into_bytes() }
+    Response::new(429, body.into_bytes())
+}
+
+/// 403: a budget's controller is too far behind.
+pub(crate) fn too_many_disrupted(budget: &str) -> Response {
+    let message = format!(
+        "poddisruptionbudget.policy \"{budget}\" is forbidden: DisruptedPods map too big - too many evictions not confirmed by PDB controller"
+    );
+    let details = json!({"name": budget, "group": "policy", "kind": "poddisruptionbudget"});
+    failure(403, "Forbidden", &message, details)
 }
 
 /// 500: two budgets select one pod. The real server gives no reason with it.

@@ -1,11 +1,10 @@
-//! PATCH and POST: what a client may change, and what validation refuses.
+//! PATCH: what a client may change, and what validation refuses.
 
 use crate::kubernetes::api::{Request, Response, Target};
 use crate::kubernetes::kind::Kind;
 use crate::kubernetes::object::{Object, Part};
 use crate::kubernetes::status::{self, Cause};
-use crate::kubernetes::store::{suffix, uid};
-use crate::kubernetes::{delete, patch, rule, taint};
+use crate::kubernetes::{delete, patch, rule, strict, taint};
 use crate::world::World;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -38,6 +37,7 @@ pub(super) fn patch(
     let mut merged = if of_status { before.to_value() } else { before.without_status() };
     apply(&mut merged, &body);
     check_metadata(&before, &merged)?;
+    strict::check_patched(request, &before, &merged)?;
     let mut after = before.with(&merged);
     // A patch of an object leaves its status alone, and one of the status all the rest.
     if of_status {
@@ -61,43 +61,6 @@ pub(super) fn patch(
         delete::remove_if_done(world, &key);
     }
     Ok(whole(200, &shown))
-}
-
-/// Answers `POST` of a new object.
-pub(super) fn create(
-    world: &mut World,
-    target: &Target,
-    request: &Request,
-) -> Result<Response, Response> {
-    let value: Value = serde_json::from_slice(&request.body)
-        .map_err(|error| status::bad_request(&format!("unable to decode: {error}")))?;
-    if target.namespace.is_empty() && target.kind.resource().namespaced {
-        return Err(status::method_not_allowed());
-    }
-    let meta = &value["metadata"];
-    let name = match (meta["name"].as_str(), meta["generateName"].as_str()) {
-        (Some(name), _) => name.to_owned(),
-        (None, Some(prefix)) => format!("{prefix}{}", suffix(&mut world.rng)),
-        (None, None) => {
-            let cause = Cause {
-                reason: "FieldValueRequired",
-                message: "Required value: name or generateName is required".to_owned(),
-                field: "metadata.name".to_owned(),
-            };
-            return Err(status::invalid(target.kind, "", &[cause]));
-        }
-    };
-    let mut new = Object::new(target.kind, &target.namespace, &name).with(&value);
-    if world.kubernetes.store.get(target.kind, &new.key()).is_some() {
-        return Err(status::already_exists(target.kind, &name));
-    }
-    new.meta.uid = uid(&mut world.rng);
-    new.meta.created = world.now;
-    if request.is_dry_run(&Value::Null) {
-        return Ok(whole(201, &new));
-    }
-    let stored = world.kubernetes.store.put(new);
-    Ok(whole(201, &stored))
 }
 
 /// The preconditions in a patch's own metadata. The version is looked at first, as in the real one.
@@ -176,7 +139,7 @@ fn check_node(before: &Object, after: &Object) -> Result<(), Response> {
             let cause = Cause {
                 reason: "FieldValueNotSupported",
                 message: format!(
-                    "Unsupported value: \"{effect}\": supported values: \"NoExecute\", \"NoSchedule\", \"PreferNoSchedule\""
+                    "Unsupported value: \"{effect}\": supported values: \"NoSchedule\", \"PreferNoSchedule\", \"NoExecute\""
                 ),
                 field: format!("metadata.taints[{index}].effect"),
             };
@@ -187,13 +150,28 @@ fn check_node(before: &Object, after: &Object) -> Result<(), Response> {
         if earlier.into_iter().any(same) {
             let cause = Cause {
                 reason: "FieldValueDuplicate",
-                message: format!("Duplicate value: {one}"),
+                message: format!(
+                    "Duplicate value: {}: taints must be unique by key and effect pair",
+                    as_go_writes(one)
+                ),
                 field: format!("metadata.taints[{index}]"),
             };
             return Err(status::invalid(before.kind, &before.meta.name, &[cause]));
         }
     }
     Ok(())
+}
+
+/// A taint as the message shows it: in the server's own field names.
+fn as_go_writes(taint: &Value) -> String {
+    let text = |name: &str| Value::from(taint[name].as_str().unwrap_or_default());
+    let added = &taint["timeAdded"];
+    format!(
+        "{{\"Key\":{},\"Value\":{},\"Effect\":{},\"TimeAdded\":{added}}}",
+        text("key"),
+        text("value"),
+        text("effect")
+    )
 }
 
 /// Whether only what a pod's spec may change has changed: its tolerations.
@@ -217,5 +195,5 @@ fn refused(object: &Object, field: &str, value: &str, why: &str) -> Response {
 fn whole(code: u16, object: &Object) -> Response {
     let mut body = Vec::with_capacity(2048);
     object.write(&mut body);
-    Response { status: code, body }
+    Response::new(code, body)
 }

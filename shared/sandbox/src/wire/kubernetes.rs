@@ -62,8 +62,8 @@ impl KubernetesWire {
             if !watch {
                 let serve = |world: &mut World| kubernetes::serve(world, self.process, &request);
                 let response = world.in_cluster(&self.cluster, serve);
-                held = kubernetes::held_ms(&request, &response);
-                return Answer::json(response.status, response.body);
+                held = response.held_ms;
+                return answer(response);
             }
             let watch = Watch::new(&self, world, &request);
             let answer = watch.as_ref().map_or_else(
@@ -210,6 +210,15 @@ impl Watch {
         let next = world.next_at().unwrap_or(soon).min(soon).min(self.until);
         next.max(world.now + 1)
     }
+}
+
+/// The answer with the header that it has beside its type.
+fn answer(response: Response) -> Answer {
+    let mut answer = Answer::json(response.status, response.body);
+    if response.retry_after_seconds > 0 {
+        answer.headers.push(("retry-after", response.retry_after_seconds.to_string()));
+    }
+    answer
 }
 
 /// A watch's last line: the server's Status as the object of an ERROR event.

@@ -2,7 +2,7 @@
 
 use crate::{add_web, call, evict, evict_with, in_cluster, pass, pod_path, ready_pods, uid, web};
 use sandbox::kubernetes::{Budget, Kubernetes, UnhealthyPods, scenario::Probe};
-use sandbox::kubernetes::{Request, Response, Workload, WorkloadKind, held_ms};
+use sandbox::kubernetes::{Request, Workload, WorkloadKind, serve};
 use serde_json::{Value, json};
 
 fn guarded(replicas: u32, budget: Budget) -> Workload {
@@ -78,13 +78,28 @@ fn the_budget_is_asked_before_the_uid() {
 }
 
 #[test]
-fn a_conflict_is_held_back_for_as_long_as_the_real_server_retries_it() {
-    let eviction = Request { path: format!("{}/eviction", pod_path("p")), ..Request::default() };
-    let pod = Request { path: pod_path("p"), ..Request::default() };
-    for (request, status, held) in [(&eviction, 409, 9_970), (&eviction, 429, 0), (&pod, 409, 0)] {
-        let response = Response { status, body: Vec::new() };
-        assert_eq!(held_ms(request, &response), held, "{} {status}", request.path);
-    }
+fn a_conflict_is_held_back_where_the_real_server_tries_it_again() {
+    in_cluster(1, |world| {
+        let running = add_web(world, web(1));
+        let mut lost = Workload::new(WorkloadKind::Bare, "shop", "lost", 1);
+        lost.node_selector = [("zone".to_owned(), "nowhere".to_owned())].into();
+        let pending = Kubernetes::add_workload(world, lost);
+        let uid = json!({"uid": "another"});
+        let version = json!({"uid": "another", "resourceVersion": "1"});
+        for (pod, preconditions, held) in
+            [(&running[0], &uid, 0), (&pending[0], &uid, 9_970), (&pending[0], &version, 0)]
+        {
+            let body = json!({"metadata": {"name": pod}, "deleteOptions": {"preconditions": preconditions}});
+            let request = Request {
+                method: "POST".to_owned(),
+                path: format!("{}/eviction", pod_path(pod)),
+                body: body.to_string().into_bytes(),
+                ..Request::default()
+            };
+            let response = serve(world, 7, &request);
+            assert_eq!((response.status, response.held_ms), (409, held), "{pod} {preconditions}");
+        }
+    });
 }
 
 #[test]

@@ -65,6 +65,7 @@ fn call_as(
         method: method.to_owned(),
         path: path.to_owned(),
         query: query.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        accept: String::new(),
         content_type: content_type.to_owned(),
         body,
     };
