@@ -176,6 +176,28 @@ impl App {
     }
 }
 
+/// How long a list of many departing nodes is remembered as a storm. Half: a function with little to do forgets it between
+/// two looks. Twice: the first departure after a storm is looked at more rarely for another minute.
+pub(crate) const CROWD_LASTS: Duration = Duration::from_secs(60);
+
+impl App {
+    /// Tells the limits of AWS how many others are at work, by the departing nodes and the target groups as they were read
+    /// last.
+    pub(crate) fn note_busy(&self, now: Timestamp) {
+        let departing = self.kept.peers.all_within(now, CROWD_LASTS);
+        let count = departing.iter().map(|peers| peers.len()).sum();
+        let groups = self.kept.health.all_within(now, keeps::HEALTH);
+        // Until all that are named were read, any of them may have targets that are still to leave.
+        let known = groups.len() >= self.policy.target_groups.len().max(1);
+        let ids = || departing.iter().flat_map(|peers| peers.records().keys());
+        let is_in = |id: &&InstanceId| {
+            groups.iter().any(|(_, targets)| targets.living().contains(id.as_str()))
+        };
+        let registered = if known { ids().filter(is_in).count() } else { count };
+        self.limits.busy(count, registered);
+    }
+}
+
 impl fmt::Debug for App {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("App")

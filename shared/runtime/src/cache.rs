@@ -55,9 +55,11 @@ impl<K: Ord + Clone, V: Clone> Cache<K, V> {
         self.lock().by_key.get(key).map(|entry| entry.value.clone())
     }
 
-    /// What was put under each key last, however old.
-    pub fn all(&self) -> Vec<V> {
-        self.lock().by_key.values().map(|entry| entry.value.clone()).collect()
+    /// What was put less than `age` ago, under any key.
+    pub fn all_within(&self, now: Timestamp, age: Duration) -> Vec<V> {
+        let entries = self.lock();
+        let young = entries.by_key.values().filter(|entry| now.since(entry.put_at) < age);
+        young.map(|entry| entry.value.clone()).collect()
     }
 
     /// Keeps a value. A full cache drops what was put first.

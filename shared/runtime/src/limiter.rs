@@ -68,7 +68,7 @@ const CROWD_PATIENCE: Duration = Duration::from_millis(300);
 const FUNCTIONS: u16 = 2;
 
 /// Nobody else is busy.
-const ALONE: Busy = Busy::Some(1);
+const ALONE: Busy = Busy { environments: 1, is_storm: false };
 
 /// What AWS grants an account in one region.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -100,12 +100,12 @@ pub struct Bucket {
 }
 
 /// How busy other environments are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Busy {
-    /// So many environments are at work, this one with them.
-    Some(u16),
-    /// All of one function's are, in a storm: nobody stands still for a token.
-    Crowd,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// So many have as much to ask for, this one with them.
+    pub environments: u16,
+    /// Messages wait for a place: nobody stands still for a token.
+    pub is_storm: bool,
 }
 
 #[derive(Debug)]
@@ -140,21 +140,15 @@ impl Bucket {
     pub fn busy(&self, busy: Busy) {
         let now = Instant::now();
         let mut state = self.refilled(now);
-        if busy >= state.busy {
-            state.busy = busy;
-            state.busy_until = now + BUSY_FOR;
-            state.tokens = state.tokens.min(self.part(busy).burst);
-        }
+        state.busy = busy;
+        state.busy_until = now + BUSY_FOR;
+        state.tokens = state.tokens.min(self.part(busy).burst);
     }
 
     /// One environment's part: never less than what makes progress.
     fn part(&self, busy: Busy) -> Budget {
-        let parts = match busy {
-            Busy::Some(environments) => {
-                environments.clamp(1, self.concurrency.saturating_mul(FUNCTIONS))
-            }
-            Busy::Crowd => self.concurrency,
-        };
+        let functions = if busy.is_storm { 1 } else { FUNCTIONS };
+        let parts = busy.environments.clamp(1, self.concurrency.saturating_mul(functions));
         let parts = f64::from(parts);
         Budget {
             burst: (self.whole.burst / parts).max(BURST_MIN),
@@ -178,7 +172,7 @@ impl Bucket {
 
     /// Whether so many are busy that nobody stands still for a token.
     pub fn is_crowded(&self) -> bool {
-        self.refilled(Instant::now()).busy == Busy::Crowd
+        self.refilled(Instant::now()).busy.is_storm
     }
 
     /// Whether the next call would have to wait.
@@ -270,18 +264,20 @@ impl Limits {
         }
     }
 
-    /// So many nodes depart at once, and one environment of each function may be at work for each of them. In a storm only
-    /// one of the functions looks after a node's load balancers.
-    pub fn busy(&self, nodes: usize) {
-        let environments = u16::try_from(nodes).unwrap_or(u16::MAX).saturating_mul(FUNCTIONS);
-        let busy = if nodes >= STORM_NODES { Busy::Crowd } else { Busy::Some(environments) };
+    /// So many nodes depart at once, of which so many are still in a target group. One environment of each function may be at
+    /// work for each of them; in a storm only one of the functions looks after a node's load balancers.
+    pub fn busy(&self, departing: usize, registered: usize) {
+        let is_storm = departing >= STORM_NODES;
+        let nodes = u16::try_from(registered).unwrap_or(u16::MAX);
+        let environments = if is_storm { nodes } else { nodes.saturating_mul(FUNCTIONS) };
+        let busy = Busy { environments, is_storm };
         self.elbv2_writes.busy(busy);
         self.elbv2_reads.busy(busy);
     }
 
     /// A storm: all the other environments are as busy as this one.
     pub fn crowd(&self) {
-        self.busy(STORM_NODES);
+        self.busy(STORM_NODES, usize::MAX);
     }
 }
 
@@ -301,6 +297,12 @@ mod tests {
 
     fn ms(millis: u64) -> Duration {
         Duration::from_millis(millis)
+    }
+
+    const STORM: Busy = Busy { environments: 1_000, is_storm: true };
+
+    fn some(environments: u16) -> Busy {
+        Busy { environments, is_storm: false }
     }
 
     /// Takes one token with a minute's time and tells how long that took, in milliseconds.
@@ -438,9 +440,10 @@ mod tests {
         let reads = Limits::for_share(20).elbv2_reads;
         let rows = [
             (ALONE, (30.0, 7.5), "a first look"),
-            (Busy::Some(10), (3.0, 0.75), "of both functions"),
-            (Busy::Some(38), (1.0, 0.2), "the most that is no storm"),
-            (Busy::Crowd, (1.5, 0.375), "in a storm the functions share the work"),
+            (some(10), (3.0, 0.75), "of both functions"),
+            (some(100), (1.0, 0.2), "the most"),
+            (STORM, (1.5, 0.375), "in a storm the functions share the work"),
+            (Busy { environments: 2, ..STORM }, (15.0, 3.75), "most are done"),
         ];
         for (busy, (burst, per_second), why) in rows {
             assert_eq!(reads.part(busy), Budget { burst, per_second }, "{why}");
@@ -451,12 +454,12 @@ mod tests {
     async fn it_is_divided_among_those_who_are_busy_until_they_are_done() {
         let clock = Clock::starting(Timestamp::EPOCH);
         let bucket = Bucket::shared(Budget { burst: 12.0, per_second: 4.0 }, 40);
-        bucket.busy(Busy::Some(4));
+        bucket.busy(some(4));
         for wait in [0, 0, 0, 1_000, 1_000] {
             assert_eq!(timed(&bucket, &clock).await, wait);
         }
-        bucket.busy(Busy::Some(2));
-        assert_eq!(timed(&bucket, &clock).await, 1_000, "so many were busy a moment ago");
+        bucket.busy(some(2));
+        assert_eq!(timed(&bucket, &clock).await, 500, "others are done");
         tokio::time::sleep(BUSY_FOR).await;
         bucket.take(4, clock.now() + ms(1), &clock).await.unwrap();
         assert_eq!(timed(&bucket, &clock).await, 0, "alone again");
@@ -467,7 +470,7 @@ mod tests {
         let clock = Clock::starting(Timestamp::EPOCH);
         let bucket = Bucket::shared(Budget { burst: 15.0, per_second: 20.0 }, 20);
         let minute = || clock.now() + ms(60_000);
-        bucket.busy(Busy::Crowd);
+        bucket.busy(STORM);
         assert_eq!(timed(&bucket, &clock).await, 0);
         let refused = bucket.take(1, minute(), &clock).await.unwrap_err();
         assert_eq!(refused.wait, ms(1_000), "others wait for this one's place");

@@ -8,11 +8,15 @@ use crate::world::{
 use decision::annotation::Departure;
 use decision::decide::decide;
 use decision::decision::{Decision, Next};
-use decision::limits::{CLAIM_LASTS, LEADER_ACTS, LOOKS_PER_SECOND, SHARED_LOOK, STORM_NODES};
+use decision::limits::{
+    CLAIM_LASTS, CLAIM_SETTLES, HEALTH_FRESH, LEADER_ACTS, LOOKS_PER_SECOND, SHARED_LOOK,
+    STAYERS_FRESH, STORM_NODES,
+};
 use decision::snapshot::Snapshot;
 use decision::snapshot::aws::TargetGroup;
 use decision::step::{Step, TargetId};
 use decision::time::Timestamp;
+use std::time::Duration;
 
 /// Our node is the last of so many that wrote down at 60 s that they leave; a hundred more stay.
 fn storm(nodes: usize, own: Timestamp) -> Snapshot {
@@ -32,9 +36,14 @@ fn storm(nodes: usize, own: Timestamp) -> Snapshot {
 
 /// The groups are read again.
 fn refreshed(snapshot: &mut Snapshot) {
-    let now = snapshot.now;
+    read_ago(snapshot, Duration::ZERO);
+}
+
+/// The groups were read so long ago.
+fn read_ago(snapshot: &mut Snapshot, ago: Duration) {
+    let read_at = snapshot.now - ago;
     for group in snapshot.aws.target_groups.iter_mut().flatten() {
-        *group = TargetGroup { read_at: now, ..group.clone() };
+        *group = TargetGroup { read_at, ..group.clone() };
     }
 }
 
@@ -55,10 +64,38 @@ fn the_first_to_write_it_down_calls_for_all() {
     let out = called(&decide(&first, &roomy())).expect("it calls");
     let all: Vec<TargetId> = (1..=STORM_NODES).map(|number| target_id(&instance(number))).collect();
     assert_eq!(out, all, "its own first");
-    let later = storm(STORM_NODES, after(61));
+    let mut later = storm(STORM_NODES, after(61));
+    assert!(
+        called(&decide(&later, &roomy())).is_some(),
+        "who has just read the group need not wait"
+    );
+    read_ago(&mut later, HEALTH_FRESH / 2);
     assert_eq!(steps(&decide(&later, &roomy())), [""; 0], "who is later leaves it to the first");
     let few = storm(STORM_NODES - 1, after(61));
     assert!(called(&decide(&few, &roomy())).is_some(), "a few do not wait for each other");
+}
+
+/// Until when the call may be made, counted from the read of its group.
+fn fresh_for(snapshot: &Snapshot) -> Duration {
+    let read_at = snapshot.aws.target_groups.as_ref().expect("read")[0].read_at;
+    let decision = decide(snapshot, &roomy());
+    let calls = decision.steps.iter().find_map(|step| match step {
+        Step::Deregister(call) => Some(call.fresh_until),
+        _ => None,
+    });
+    calls.expect("it calls").since(read_at)
+}
+
+#[test]
+fn where_enough_stay_an_older_look_is_good_enough() {
+    let first = |nodes| storm(nodes, after(59));
+    assert_eq!(fresh_for(&first(STORM_NODES)), STAYERS_FRESH, "a hundred stay");
+    assert_eq!(fresh_for(&first(STORM_NODES - 1)), HEALTH_FRESH, "no storm");
+    let mut few_stay = first(STORM_NODES);
+    few_stay.aws.target_groups = Ok(vec![web(healthy(1..=STORM_NODES + 3))]);
+    few_stay.now = after(60) + CLAIM_SETTLES;
+    refreshed(&mut few_stay);
+    assert_eq!(fresh_for(&few_stay), HEALTH_FRESH, "the order decides who goes");
 }
 
 #[test]
@@ -90,7 +127,7 @@ fn nobody_waits_for_a_first_that_died() {
         view_mut(&mut snapshot).peers = Ok(others.chain([peer(&mine)]).collect());
         // Pods and budgets wake turns in between.
         snapshot.now = snapshot.now + millis(500);
-        refreshed(&mut snapshot);
+        read_ago(&mut snapshot, HEALTH_FRESH / 2);
     }
     panic!("it never calls");
 }

@@ -1,6 +1,7 @@
 //! AWS's half of the reads: once for the batch, cached where it may be a little old.
 
 use super::{Groups, Hooks, Round, Shared};
+use crate::app::CROWD_LASTS;
 use crate::caught::caught;
 use crate::limiter::Bucket;
 use crate::retry::{self, Classed as _, Failure};
@@ -206,7 +207,7 @@ const INSTANCES_AT_ONCE: usize = 200;
 /// Other departing instances, of which this process is soon to hear: what EC2 rations is calls, not instances.
 fn others(round: Round<'_>, asked: &[InstanceId]) -> Vec<InstanceId> {
     let kept = &round.app.kept;
-    let departing = kept.peers.all();
+    let departing = kept.peers.all_within(round.now, CROWD_LASTS);
     let unknown =
         |id: &&InstanceId| !asked.contains(id) && kept.instances.get(id, round.now).is_none();
     let ids = departing.iter().flat_map(|peers| peers.records().keys());

@@ -1,6 +1,7 @@
 //! The cluster's half of the reads: the node first, then only what this turn can use.
 
 use super::Round;
+use crate::app::CROWD_LASTS;
 use crate::breaker::Reach;
 use crate::once::Once;
 use crate::retry::{self, Classed as _, Failure};
@@ -139,10 +140,6 @@ pub(super) async fn crowd(round: Round<'_>, snapshot: &Snapshot, shared: &super:
     drop(asks.peers(Age::Some).await);
 }
 
-/// How long a list of many departing nodes is remembered as a storm. Half: a function with little to do forgets it between
-/// two looks. Twice: the first departure after a storm is looked at more rarely for another minute.
-const CROWD_LASTS: Duration = Duration::from_secs(60);
-
 /// How many nodes of this one's cluster were departing when they were listed last.
 pub(super) fn crowded(round: Round<'_>, snapshot: &Snapshot) -> usize {
     let ClusterView::Reached { cluster, .. } = &snapshot.cluster else { return 0 };
@@ -219,8 +216,8 @@ impl Asks<'_> {
             let peers = plain(read(round, cluster, || cluster::departing(client)).await);
             let peers = peers.map(Peers::from);
             if let Ok(peers) = &peers {
-                round.app.limits.busy(peers.len());
                 kept.put(cluster.clone(), peers.clone(), round.now);
+                round.app.note_busy(round.now);
             }
             peers
         };
