@@ -263,7 +263,7 @@ impl<'a> Slice<'a> {
             self.ledger.turn(&turn, &self.app.policy, self.app.clock.now());
             self.apply(&turn).await;
             if storm {
-                self.spread();
+                self.spread(&turn);
             }
             for decision in turn.decisions {
                 self.decisions.insert(decision.instance.clone(), decision);
@@ -284,10 +284,12 @@ impl<'a> Slice<'a> {
         first().any(waited) || self.queued && queued.len() >= STORM_BATCH
     }
 
-    /// In a storm, what was just looked at for the first time makes way for those that nobody has looked at yet.
-    fn spread(&mut self) {
+    /// In a storm, what was just looked at for the first time makes way for those that nobody has looked at yet. Whose node
+    /// was not reached (a throttled look-up) still waits for its cordon.
+    fn spread(&mut self, turn: &Turn) {
         let now = self.app.clock.now();
-        for first in self.open.iter().filter(|arrived| arrived.receives == 1) {
+        let is_seen = |arrived: &&Arrived| turn.clusters.contains_key(arrived.instance());
+        for first in self.open.iter().filter(|arrived| arrived.receives == 1).filter(is_seen) {
             if let Some(due) = self.due.get_mut(&part(first)) {
                 let spread = jitter(first.instance(), 1, STORM_SPREAD);
                 *due = (*due).max(now + STORM_SPREAD / 2 + spread);

@@ -221,10 +221,13 @@ fn what_we_took_out_is_registered_again_first() {
     let own = withdrawn(recorded(&due()), "web", after(60));
     let mut snapshot = called_off(&own);
     let mut group = web(healthy(2..=4));
-    group.owner = RegistrationOwner::Named;
-    snapshot.aws.target_groups = Ok(vec![group.clone()]);
     let register = "register web: i-00000000000000001:30080";
-    check("out", &snapshot, &act(), (&[register], &again_at(&snapshot)));
+    // It was in service all along: the ASG registers only what enters it.
+    for owner in [RegistrationOwner::Asg, RegistrationOwner::Named] {
+        group.owner = owner;
+        snapshot.aws.target_groups = Ok(vec![group.clone()]);
+        check("out", &snapshot, &act(), (&[register], &again_at(&snapshot)));
+    }
     snapshot.aws.target_groups = Err(unread());
     check("not known", &snapshot, &act(), (&[], &again_at(&snapshot)));
     group.targets = healthy(1..=4).into();
