@@ -244,25 +244,24 @@ fn registers(case: &Case<'_>, groups: &[TargetGroup], record: &Departure) -> Vec
         RegistrationOwner::Controller => false,
     };
     let ours = groups.iter().filter(is_ours);
-    ours
-        .filter_map(|group| {
-            let withdrawn = record.withdrawn_from(&group.arn)?;
-            let registered: BTreeSet<(&str, u16)> = group
-                .targets
-                .iter()
-                .filter(|target| target.state.is_registered())
-                .map(|target| (target.id.as_str(), target.port))
-                .collect();
-            let targets: Vec<_> = withdrawn
-                .targets
-                .iter()
-                .filter(|target| !registered.contains(&(target.id.as_str(), target.port)))
-                .cloned()
-                .collect();
-            let change = TargetChange { group: group.arn.clone(), targets };
-            (!change.targets.is_empty()).then_some(Step::Register(change))
-        })
-        .collect()
+    ours.filter_map(|group| {
+        let withdrawn = record.withdrawn_from(&group.arn)?;
+        let registered: BTreeSet<(&str, u16)> = group
+            .targets
+            .iter()
+            .filter(|target| target.state.is_registered())
+            .map(|target| (target.id.as_str(), target.port))
+            .collect();
+        let targets: Vec<_> = withdrawn
+            .targets
+            .iter()
+            .filter(|target| !registered.contains(&(target.id.as_str(), target.port)))
+            .cloned()
+            .collect();
+        let change = TargetChange { group: group.arn.clone(), targets };
+        (!change.targets.is_empty()).then_some(Step::Register(change))
+    })
+    .collect()
 }
 
 /// The PATCH that takes our out-of-service taint off, before anything else is waited for: while it is on a node that runs

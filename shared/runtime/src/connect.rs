@@ -30,7 +30,7 @@ impl App {
             return Ok(Some(client));
         }
         // Once for all who ask at the same time, however it ends.
-        let dialed = self.kept.dialing.get(name, async || self.dialed(name, until).await).await;
+        let dialed = self.kept.dialing.get(name, self.dialed(name, until)).await;
         self.kept.dialing.forget(name);
         if let Ok(Some(client)) = &dialed {
             self.kept.clients.put(name.clone(), client.clone(), self.clock.now());

@@ -22,7 +22,7 @@ use decision::snapshot::aws::AwsView;
 use decision::snapshot::cluster::ClusterView;
 use decision::snapshot::{Read, Seen, Snapshot, Unread};
 use decision::time::Timestamp;
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt as _, join_all};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -106,20 +106,28 @@ pub async fn gather(
     if clusters(round, &snapshots).len() > 1 {
         round.node_until = until.min(app.clock.now() + NODE_MAX);
     }
-    let found = snapshots.into_iter().map(async |mut snapshot| {
-        let found = caught_in(find(round, &mut snapshot)).await;
-        Looked { snapshot, panic: found.err(), makes_way: false }
+    let found = snapshots.into_iter().map(|mut snapshot| {
+        let found = async move {
+            let found = caught_in(find(round, &mut snapshot)).await;
+            Looked { snapshot, panic: found.err(), makes_way: false }
+        };
+        found.boxed_local()
     });
     let mut found = join_all(found).await;
     if whom == For::CordonsFirst {
         make_way(app, &mut found);
     }
     let shared = Shared::default();
-    let looks = found.into_iter().map(async |mut looked| {
-        if looked.panic.is_none() && !looked.makes_way {
-            looked.panic = caught_in(look_closer(round, &mut looked.snapshot, &shared)).await.err();
-        }
-        looked
+    let shared = &shared;
+    let looks = found.into_iter().map(|mut looked| {
+        let look = async move {
+            if looked.panic.is_none() && !looked.makes_way {
+                let look = look_closer(round, &mut looked.snapshot, shared);
+                looked.panic = caught_in(look).await.err();
+            }
+            looked
+        };
+        look.boxed_local()
     });
     join_all(looks).await
 }

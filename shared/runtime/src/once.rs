@@ -1,6 +1,7 @@
 //! What a batch reads once: who comes second waits for the first, and nobody waits for another key.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 
@@ -15,13 +16,18 @@ impl<K, V> Default for Once<K, V> {
 }
 
 impl<K: Ord + Clone, V: Clone> Once<K, V> {
-    /// The value under this key; `read` gets it for all who ask.
-    pub(crate) async fn get(&self, key: &K, read: impl AsyncFnOnce() -> V) -> V {
+    /// The value under this key; `read` gets it for all who ask, and is never begun if somebody else has. Boxed, so that this
+    /// is compiled once for each kind of value.
+    pub(crate) async fn get(&self, key: &K, read: impl Future<Output = V>) -> V {
+        self.get_boxed(key, Box::pin(read)).await
+    }
+
+    async fn get_boxed(&self, key: &K, read: Pin<Box<dyn Future<Output = V> + '_>>) -> V {
         let cell = {
             let mut cells = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(cells.entry(key.clone()).or_default())
         };
-        cell.get_or_init(|| read()).await.clone()
+        cell.get_or_init(|| read).await.clone()
     }
 
     /// Lets the next who asks read anew; who waits still gets what is being read.
@@ -43,9 +49,9 @@ mod tests {
             reads.set(reads.get() + 1);
             reads.get()
         };
-        let both = futures_util::join!(once.get(&"a", read), once.get(&"a", read));
+        let both = futures_util::join!(once.get(&"a", read()), once.get(&"a", read()));
         assert_eq!(both, (1, 1));
-        assert_eq!(once.get(&"b", read).await, 2);
-        assert_eq!(once.get(&"a", read).await, 1);
+        assert_eq!(once.get(&"b", read()).await, 2);
+        assert_eq!(once.get(&"a", read()).await, 1);
     }
 }

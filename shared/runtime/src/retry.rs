@@ -86,23 +86,23 @@ pub async fn read<T, E: Classed>(
     bucket: Option<&Bucket>,
     call: impl AsyncFn() -> Result<T, E>,
 ) -> Result<T, Failure<E>> {
-    let mut failure = match once(deadline, clock, bucket, &call).await {
-        Ok(value) => return Ok(value),
-        Err(failure) => failure,
-    };
-    for pause in PAUSES {
-        let Some(pause) = pause_after(&failure, pause) else { return Err(failure) };
-        if clock.now() + pause >= deadline {
-            return Err(failure);
+    // One place for the call, at every try: each kind of call is compiled for itself, and would be twice with two.
+    let mut last: Option<Failure<E>> = None;
+    for pause in [Duration::ZERO].into_iter().chain(PAUSES) {
+        if let Some(failure) = &last {
+            let Some(pause) = pause_after(failure, pause) else { break };
+            if clock.now() + pause >= deadline {
+                break;
+            }
+            tokio::time::sleep(pause).await;
         }
-        tokio::time::sleep(pause).await;
         match once(deadline, clock, bucket, &call).await {
             Ok(value) => return Ok(value),
-            Err(Failure::NotSent(_)) => return Err(failure),
-            Err(again) => failure = again,
+            Err(Failure::NotSent(_)) if last.is_some() => break,
+            Err(failure) => last = Some(failure),
         }
     }
-    Err(failure)
+    Err(last.unwrap_or(Failure::CutOff))
 }
 
 /// Writes: one try, with one token. A second one could only guess what the first one did.

@@ -242,7 +242,7 @@ pub(super) async fn target_groups(
     }
     let (me, is_held) = (&snapshot.instance, is_held(snapshot));
     let arns: Vec<TargetGroupArn> = wanted.keys().cloned().collect();
-    let facts = shared.facts.get(&arns, async || facts(round, &arns).await).await?;
+    let facts = shared.facts.get(&arns, facts(round, &arns)).await?;
     // What was never read may wait for the rate limit, so it comes first; then what was read longest ago, as far as there
     // are tokens: with many groups, each is fresh in some turn, and its targets leave in that one.
     let mut wanted: Vec<_> = wanted.iter().collect();
@@ -259,7 +259,7 @@ pub(super) async fn target_groups(
         let (read_at, targets) = health?;
         // Its end is waited for by hooks alone, and only once the target has left.
         let delay = if is_held && !is_in(&targets, me) {
-            let delay = shared.delays.get(arn, async || read_delay(round, arn).await).await?;
+            let delay = shared.delays.get(arn, read_delay(round, arn)).await?;
             let Some(delay) = delay else { continue };
             delay
         } else {
@@ -299,7 +299,7 @@ async fn health(
         }
     }
     // Once for the batch: who comes second waits for the first.
-    shared.health.get(arn, async || read_health(round, arn).await).await
+    shared.health.get(arn, read_health(round, arn)).await
 }
 
 /// Reads the health of these groups afresh, on whose strength a target is to leave. As it was where it can't be read: the
@@ -315,14 +315,12 @@ pub(super) async fn freshen(
         return;
     }
     let groups = snapshot.aws.target_groups.iter_mut().flatten();
-    let old = groups.filter(|group| stale.contains(&group.arn));
-    join_all(old.map(async |group| {
-        let read = async || read_health(round, &group.arn).await;
+    for group in groups.filter(|group| stale.contains(&group.arn)) {
+        let read = read_health(round, &group.arn);
         if let Ok((read_at, targets)) = shared.fresh.get(&group.arn, read).await {
             (group.read_at, group.targets) = (read_at, targets);
         }
-    }))
-    .await;
+    }
 }
 
 async fn read_health(round: Round<'_>, arn: &TargetGroupArn) -> Health {

@@ -221,20 +221,20 @@ impl Asks<'_> {
             }
             peers
         };
-        shared.peers.get(cluster, list).await
+        shared.peers.get(cluster, list()).await
     }
 
     async fn budgets(self) -> Read<Vec<Budget>> {
         let Self { round, cluster, client, shared } = self;
         let list = async || plain(read(round, cluster, || cluster::budgets(client)).await);
-        shared.budgets.get(cluster, list).await
+        shared.budgets.get(cluster, list()).await
     }
 
     /// All Services, without their endpoints.
     async fn services(self) -> Read<Vec<Service>> {
         let Self { round, cluster, client, shared } = self;
         let list = async || all_services(round, cluster, client).await;
-        shared.services.get(cluster, list).await
+        shared.services.get(cluster, list()).await
     }
 
     /// What only the implicit budget and the report of a blocked drain look at: other pods of the same owners, the
