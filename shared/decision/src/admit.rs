@@ -159,13 +159,15 @@ impl<'a> Admitted<'a> {
     }
 
     /// Whether EC2 is to be asked, before anything is written, if its scheduled change still stands: its message outlives the
-    /// one that calls it off.
+    /// one that calls it off. That one asks, once EC2's word counts, if any other stands.
     pub(crate) fn wants_schedule(&self, snapshot: &Snapshot, policy: &Policy) -> bool {
         let Some(Cause::Maintenance(what)) = self.interruption().map(|what| &what.cause) else {
             return false;
         };
+        if what.closed {
+            return snapshot.now >= self.seen.sent_at + LOOKUP_PATIENCE;
+        }
         (what.urgency == Urgency::AtStart || self.hard().is_some())
-            && !what.closed
             && !matches!(self.way(snapshot, policy), Way::Later(_))
     }
 

@@ -140,6 +140,9 @@ impl Interruption {
 }
 
 impl Cause {
+    /// The word for scheduled changes.
+    pub const MAINTENANCE: &'static str = "maintenance";
+
     /// One word of a closed set: for metrics, records and policy.
     pub const fn label(&self) -> &'static str {
         match self {
@@ -147,7 +150,7 @@ impl Cause {
             Self::Rebalance => "rebalance",
             Self::CapacityReservation => "capacity-reservation",
             Self::CapacityBlock => "capacity-block",
-            Self::Maintenance(_) => "maintenance",
+            Self::Maintenance(_) => Self::MAINTENANCE,
             Self::State(_) => "state-change",
         }
     }

@@ -80,6 +80,10 @@ pub enum Wait {
     Recommended,
 }
 
+/// Of the targets that may turn healthy next in a group without a healthy one, so many stay. None: a group is left to those
+/// that fail although one was about to answer. Two: neither of two new nodes could leave.
+const RISING_KEPT: usize = 1;
+
 /// What the order is computed from.
 #[derive(Clone, Debug)]
 pub struct Order<'a> {
@@ -171,9 +175,9 @@ fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
     let records = match order.records {
         Records::Known(records) => records,
         Records::Unread(_) => return unlisted(order),
-        Records::NoNode => return blind(living, order, Some(latest)),
+        Records::NoNode => return blind(group, order, Some(latest)),
         // An outage may last: nobody leaves blindly for a policy's patience, only before AWS itself acts.
-        Records::Unreachable => return blind(living, order, last_moment(group, order, policy)),
+        Records::Unreachable => return blind(group, order, last_moment(group, order, policy)),
     };
     let Some(mine) = records.get(order.me) else {
         return unlisted(order);
@@ -183,12 +187,16 @@ fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
         return May::Later { at: ordered_at, why: Wait::OrderSettles };
     }
     let keep = keep(group, living, (order, records), policy);
-    let before_me = records
-        .iter()
-        .filter(|(id, _)| *id != order.me && living.contains(id.as_str()))
-        .filter(|(id, record)| is_before(id, record, mine, (group, order)))
-        .count();
-    if before_me < living.len().saturating_sub(keep) {
+    let fits = |counted: &BTreeSet<String>, keep: usize| {
+        let before_me = records
+            .iter()
+            .filter(|(id, _)| *id != order.me && counted.contains(id.as_str()))
+            .filter(|(id, record)| is_before(id, record, mine, (group, order)))
+            .count();
+        before_me < counted.len().saturating_sub(keep)
+    };
+    let rising = group.targets.rising();
+    if fits(living, keep) && (!rising.contains(order.me.as_str()) || fits(rising, RISING_KEPT)) {
         return May::Now;
     }
     if order.now >= latest {
@@ -215,15 +223,19 @@ fn keep(
 /// Should too many have written at once, each must look again before its own call.
 pub(crate) fn all_fit(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> bool {
     let Records::Known(records) = order.records else { return false };
-    let living = group.targets.living();
     let leave = |id: &InstanceId, record: &Departure| {
         id == order.me || record.withdrawn_from(&group.arn).is_some()
     };
-    let leaving = records
-        .iter()
-        .filter(|(id, record)| living.contains(id.as_str()) && leave(id, record))
-        .count();
-    leaving + keep(group, living, (order, records), policy) <= living.len()
+    let fit = |counted: &BTreeSet<String>, keep: usize| {
+        let leaving = records
+            .iter()
+            .filter(|(id, record)| counted.contains(id.as_str()) && leave(id, record))
+            .count();
+        leaving + keep <= counted.len()
+    };
+    let (living, rising) = (group.targets.living(), group.targets.rising());
+    fit(living, keep(group, living, (order, records), policy))
+        && (rising.is_empty() || fit(rising, RISING_KEPT))
 }
 
 /// How long the health is good enough for a call: in a storm longer, where enough targets stay of which nobody departs.
@@ -270,12 +282,15 @@ fn rank<'a>(id: &'a InstanceId, record: &Departure) -> (Timestamp, &'a InstanceI
 }
 
 /// Without a node to carry a record, or an API server to ask, nobody leaves before the last moment, and
-/// the living target with the greatest id stays: all who are blind agree on that one.
-fn blind(living: &BTreeSet<String>, order: &Order<'_>, latest: Option<Timestamp>) -> May {
+/// the living target with the greatest id stays, as does the last that may turn healthy: all who are blind agree on those.
+fn blind(group: &TargetGroup, order: &Order<'_>, latest: Option<Timestamp>) -> May {
+    let stays = [group.targets.living(), group.targets.rising()]
+        .iter()
+        .any(|counted| counted.last().map(String::as_str) == Some(order.me.as_str()));
     match latest {
         None => unlisted(order),
         Some(latest) if order.now < latest => May::Later { at: latest, why: Wait::Unlisted },
-        Some(_) if living.last().map(String::as_str) == Some(order.me.as_str()) => May::LastLiving,
+        Some(_) if stays => May::LastLiving,
         Some(_) => May::Now,
     }
 }
@@ -283,7 +298,8 @@ fn blind(living: &BTreeSet<String>, order: &Order<'_>, latest: Option<Timestamp>
 /// Whether the group counts on this instance alone. Even a ghost then stays: an empty group refuses every request at once,
 /// and the health checks end a ghost's part anyway.
 pub fn is_last_living(group: &TargetGroup, instance: &InstanceId) -> bool {
-    group.targets.living().iter().eq([instance.as_str()])
+    let alone = |counted: &BTreeSet<String>| counted.iter().eq([instance.as_str()]);
+    alone(group.targets.living()) || alone(group.targets.rising())
 }
 
 /// How many living targets must stay: the share of those that are in or were in before the departing ones left.

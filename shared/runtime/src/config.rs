@@ -37,8 +37,10 @@ pub struct Config {
     pub concurrency: u16,
     /// The event bus that our own events go to, by name or ARN; `None`: none are sent.
     pub event_bus: Option<String>,
-    /// What Lambda's runtime logs; it reads the same variable itself.
+    /// What is logged.
     pub log_level: LogLevel,
+    /// How.
+    pub log_format: LogFormat,
 }
 
 /// The queue that feeds the function, and the one for what can never work.
@@ -50,7 +52,16 @@ pub struct Queues {
     pub dead_letter: Url,
 }
 
-/// `AWS_LAMBDA_LOG_LEVEL`, as far as the runtime's subscriber knows it (it takes `FATAL` for INFO).
+/// `AWS_LAMBDA_LOG_FORMAT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `Text`: for people.
+    Text,
+    /// `JSON`: what alarms, the dashboard and saved queries read.
+    Json,
+}
+
+/// `AWS_LAMBDA_LOG_LEVEL`, but for `FATAL`, which would hide every error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
     /// `ERROR`

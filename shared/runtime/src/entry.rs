@@ -39,8 +39,8 @@ impl fmt::Debug for EntryError {
 
 /// Runs the function until its environment ends.
 pub async fn run(function: Function) -> Result<(), EntryError> {
-    telemetry::init();
     let config = Config::from_env().map_err(EntryError::Config)?;
+    telemetry::init(config.log_level, config.log_format);
     let event_bus = config.event_bus.clone();
     let app = &App { metrics: Some(function), event_bus, ..build(&config) };
     let is_first = &Cell::new(true);

@@ -10,7 +10,9 @@ pub mod field;
 
 pub use closing::{Closing, Trigger};
 
+use crate::config::{LogFormat, LogLevel};
 use decision::id::InstanceId;
+use tracing::level_filters::LevelFilter;
 use tracing::{Span, info, info_span};
 
 /// The message of a departure record.
@@ -25,10 +27,22 @@ pub enum Start {
     Warm,
 }
 
-/// Installs the subscriber: lines on standard output, JSON where Lambda's logging configuration says so
-/// (`AWS_LAMBDA_LOG_FORMAT`), at its level. Call it once, first thing in main: a second call panics.
-pub fn init() {
-    lambda_runtime::tracing::init_default_subscriber();
+/// Installs the subscriber: lines on standard output without a time, which Lambda adds, in the format and at the level of
+/// Lambda's logging configuration. Call it once: a second call panics. Not lambda_runtime's own, whose filter by module
+/// brings a compiler of regular expressions.
+pub fn init(level: LogLevel, format: LogFormat) {
+    let level = match level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+        LogLevel::Debug => LevelFilter::DEBUG,
+        LogLevel::Trace => LevelFilter::TRACE,
+    };
+    let lines = tracing_subscriber::fmt().with_target(false).without_time().with_max_level(level);
+    match format {
+        LogFormat::Json => lines.json().init(),
+        LogFormat::Text => lines.init(),
+    }
 }
 
 /// The span of one invocation; everything that is logged within carries its fields.

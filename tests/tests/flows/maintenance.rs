@@ -17,6 +17,18 @@ fn announced(kind: Maintenance, in_ms: Millis) -> Flow {
         .for_at_most(longest)
 }
 
+/// Asserts that nothing of ours is on the node of host 0 any more, and that its targets are in again.
+#[track_caller]
+fn is_undone(past: &Past) {
+    let node = past.node(0).expect("it is there");
+    assert_ne!(node.spec["unschedulable"], true, "{}", past.transcript());
+    assert!(!node.meta.annotations.contains_key(DEPARTURE), "{:?}", node.meta.annotations);
+    for front in [0, 1] {
+        assert!(past.is_target(0, front), "registered again in {front}\n{}", past.transcript());
+    }
+    past.no_message_is_left();
+}
+
 /// Asserts that nothing was done to host 0.
 #[track_caller]
 fn nothing_was_done(past: &Past) {
@@ -104,14 +116,41 @@ async fn what_is_called_off_after_the_drain_is_undone() {
         .run()
         .await;
     past.all_pods_were_removed(0);
-    let node = past.node(0).expect("it is there");
-    assert_ne!(node.spec["unschedulable"], true, "{}", past.transcript());
-    assert!(!node.meta.annotations.contains_key(DEPARTURE), "{:?}", node.meta.annotations);
-    for front in [0, 1] {
-        assert!(past.is_target(0, front), "registered again in {front}\n{}", past.transcript());
-    }
-    past.no_message_is_left();
+    is_undone(&past);
     past.nothing_was_dropped();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_begun_because_another_change_stood_ends_with_that_one() {
+    // The message of the stop outlives its end, and EC2 shows then that something is scheduled: the reboot.
+    let (kind, in_ms) = (Maintenance::SystemReboot, 3 * HOUR);
+    let past = announced(Maintenance::Stop, 3 * HOUR)
+        .befalls(0, MINUTE, Incident::MaintenanceCancelled)
+        .befalls(0, 2 * MINUTE, Incident::Maintenance { kind, in_ms })
+        .befalls(0, 2 * HOUR + 30 * MINUTE, Incident::MaintenanceCancelled)
+        .for_at_most(6 * HOUR)
+        .run()
+        .await;
+    let cordoned_at = past.cordoned_at(0);
+    let lead = 2 * HOUR..2 * HOUR + MINUTE;
+    assert!(lead.contains(&cordoned_at), "for the stop: {cordoned_at}\n{}", past.transcript());
+    is_undone(&past);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_life_before_left_goes_with_a_change_that_is_called_off() {
+    // By policy nobody hears of the start. When the change is over, the warning that came before the start is, too.
+    let past = announced(Maintenance::Retirement, 3 * HOUR)
+        .setting("STATE_CHANGE", "ignore")
+        .group(|group| group.suspended = true)
+        .befalls(0, 10 * MINUTE, Incident::SpotHibernate)
+        .befalls(0, 20 * MINUTE, Incident::Start)
+        .befalls(0, 30 * MINUTE, Incident::MaintenanceCancelled)
+        .for_at_most(6 * HOUR)
+        .run()
+        .await;
+    past.all_pods_were_removed(0);
+    is_undone(&past);
 }
 
 #[tokio::test(start_paused = true)]

@@ -62,6 +62,7 @@ fn the_invariants_hold_in_every_interrupted_world() {
 }
 
 /// Plays the worlds of a kind that are asked for; `None` when it was a replay of one.
+#[expect(clippy::print_stdout, reason = "the totals, and the command that replays a world")]
 fn play(kind: Kind) -> Option<Totals> {
     if let Some(seed) = number("EBBTIDE_SEED") {
         if kind.has(seed) {

@@ -7,7 +7,7 @@ use sandbox::aws::elbv2::Health;
 use sandbox::kubernetes::Kind;
 use sandbox::kubernetes::object::Object;
 use sandbox::world::{Millis, World};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a node carries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub(crate) struct Sight {
     /// What was left on each host that went, each time.
     pub(crate) left: BTreeMap<String, Vec<Left>>,
     up: BTreeMap<String, bool>,
+    /// Instances that EC2 said have stopped, and have not been started since: they end without running again.
+    stopped: BTreeSet<String>,
     /// Out-of-service taints that came while EC2 said that the instance runs.
     pub(crate) too_early: Vec<String>,
 }
@@ -68,6 +70,11 @@ impl Sight {
     fn look_at_hosts(&mut self, world: &World) {
         for (id, known) in &world.aws.ec2.instances {
             let up = matches!(known.state, State::Pending | State::Running);
+            if up {
+                self.stopped.remove(id);
+            } else if known.state == State::Stopped {
+                self.stopped.insert(id.clone());
+            }
             if self.up.get(id).copied().unwrap_or(true) && !up {
                 self.left.entry(id.clone()).or_default().push(left(world, id));
             }
@@ -93,7 +100,7 @@ impl Sight {
             seen.push((world.now, now));
             let state = world.aws.ec2.state(instance);
             let runs = matches!(state, Some(State::Pending | State::Running | State::Stopping));
-            let dies = state == Some(State::ShuttingDown);
+            let dies = state == Some(State::ShuttingDown) && !self.stopped.contains(instance);
             if now.out_of_service && !before.out_of_service && (runs || dies) {
                 self.too_early.push(format!("{instance} is {state:?} at {}", world.now));
             }

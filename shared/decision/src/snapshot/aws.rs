@@ -232,6 +232,7 @@ pub struct Targets(Arc<Sorted>);
 struct Sorted {
     all: Vec<Target>,
     living: BTreeSet<String>,
+    rising: BTreeSet<String>,
     draining: BTreeSet<String>,
 }
 
@@ -240,6 +241,12 @@ impl Targets {
     /// balancer then sends to all (fail-open).
     pub fn living(&self) -> &BTreeSet<String> {
         &self.0.living
+    }
+
+    /// The ids of those that may turn healthy next where none is: of all that a group then sends to, the unhealthy ones have
+    /// shown that they fail. Empty where some target is healthy.
+    pub fn rising(&self) -> &BTreeSet<String> {
+        &self.0.rising
     }
 
     /// The ids of those that are draining.
@@ -255,9 +262,13 @@ impl FromIterator<Target> for Targets {
             all.iter().filter(|it| holds(it.state)).map(|it| it.id.clone()).collect()
         };
         let healthy = ids(TargetState::is_living);
-        let living = if healthy.is_empty() { ids(TargetState::is_registered) } else { healthy };
+        let (living, rising) = if healthy.is_empty() {
+            (ids(TargetState::is_registered), ids(|state| state == TargetState::Initial))
+        } else {
+            (healthy, BTreeSet::new())
+        };
         let draining = ids(|state| state == TargetState::Draining);
-        Self(Arc::new(Sorted { all, living, draining }))
+        Self(Arc::new(Sorted { all, living, rising, draining }))
     }
 }
 

@@ -109,6 +109,32 @@ fn the_wait_says_how_many_live_and_how_many_must_stay() {
 }
 
 #[test]
+fn the_last_that_may_turn_healthy_is_not_left_to_those_that_fail() {
+    let group = |states: &[TargetState]| {
+        web(states.iter().enumerate().map(|(index, state)| target(index + 1, *state)).collect())
+    };
+    let rows = [
+        ("alone of its kind", &[Initial, Unhealthy, Unhealthy][..], &[1][..], &[][..]),
+        ("with another", &[Initial, Initial, Unhealthy], &[1], &[1]),
+        ("both leave", &[Initial, Initial, Unhealthy, Unhealthy], &[1, 2], &[1]),
+        ("a healthy one is there", &[Initial, Healthy], &[1], &[1]),
+        ("all fail", &[Unhealthy, Unhealthy], &[1], &[1]),
+        ("one that fails", &[Initial, Unhealthy, Unhealthy], &[2], &[2]),
+    ];
+    for (name, states, departs, expected) in rows {
+        let records = departing(departs.iter().copied());
+        assert_eq!(leavers(&group(states), &records, "0"), expected, "{name}");
+    }
+    // Without a node to carry a record, at the last moment: of each kind the greatest id stays.
+    let me = instance(1);
+    let late = order(&me, after(300), Records::NoNode);
+    let blind = |states: &[TargetState]| may(standing(&group(states), &late, &policy(&[])));
+    assert_eq!(blind(&[Initial, Unhealthy]), May::LastLiving);
+    assert_eq!(blind(&[Initial, Initial]), May::Now);
+    assert_eq!(blind(&[Initial, Healthy]), May::Now);
+}
+
+#[test]
 fn targets_that_do_not_leave_make_room_for_those_that_do() {
     assert_eq!(leavers(&web(healthy(1..=4)), &departing([1, 2]), "50"), [1, 2]);
     assert_eq!(leavers(&web(healthy(1..=3)), &departing([1, 2]), "50"), [1]);

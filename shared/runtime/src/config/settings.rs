@@ -1,7 +1,7 @@
 //! The table of the process's own settings: variable, default, form, reason.
 
 use super::url::{QUEUE_FORM, SERVICE_FORM, STS_FORM, Url};
-use super::{Config, LogLevel, Queues};
+use super::{Config, LogFormat, LogLevel, Queues};
 use cloud::{Endpoints, Region};
 use decision::policy::{Policy, SettingError};
 
@@ -27,6 +27,7 @@ const CONCURRENCY_FORM: &str =
     "a whole number from 2 to 1000, the MaximumConcurrency of the event source mapping";
 const BUS_FORM: &str = "the name or ARN of an event bus, such as default";
 const LEVEL_FORM: &str = "TRACE, DEBUG, INFO, WARN or ERROR";
+const FORMAT_FORM: &str = "Text or JSON";
 
 /// All settings besides the policy's, in the order of the README's table.
 pub const SETTINGS: &[Setting] = &[
@@ -74,6 +75,13 @@ pub const SETTINGS: &[Setting] = &[
         why: "set by the function's logging configuration; closing lines and departure records, which \
               alarms and the dashboard read, are INFO",
         apply: |draft, text| log_level(text).map(|level| draft.log_level = Some(level)),
+    },
+    Setting {
+        variable: "AWS_LAMBDA_LOG_FORMAT",
+        default: "Text",
+        form: FORMAT_FORM,
+        why: "set by the function's logging configuration; alarms and the dashboard read JSON",
+        apply: |draft, text| log_format(text).map(|format| draft.log_format = Some(format)),
     },
     Setting {
         variable: "AWS_REGION",
@@ -194,6 +202,7 @@ pub(super) struct Draft {
     concurrency: u16,
     event_bus: Option<String>,
     log_level: Option<LogLevel>,
+    log_format: Option<LogFormat>,
     region: Option<Region>,
     key_id: Option<String>,
     secret: Option<String>,
@@ -246,6 +255,7 @@ impl Draft {
             concurrency: self.concurrency,
             event_bus: self.event_bus,
             log_level: self.log_level?,
+            log_format: self.log_format?,
         })
     }
 }
@@ -302,7 +312,14 @@ fn bus_of_arn(rest: &str) -> Option<&str> {
     resource.strip_prefix("event-bus/").filter(|_| is_arn)
 }
 
-/// Case does not matter to the runtime's subscriber either.
+fn log_format(text: &str) -> Result<LogFormat, String> {
+    match text.to_ascii_uppercase().as_str() {
+        "TEXT" => Ok(LogFormat::Text),
+        "JSON" => Ok(LogFormat::Json),
+        _ => Err(FORMAT_FORM.to_owned()),
+    }
+}
+
 fn log_level(text: &str) -> Result<LogLevel, String> {
     match text.to_ascii_uppercase().as_str() {
         "ERROR" => Ok(LogLevel::Error),

@@ -38,7 +38,7 @@ fn what_lambda_sets_is_enough() {
     assert_eq!(config.queues, None);
     assert_eq!(config.concurrency, 20);
     assert_eq!(config.event_bus, None);
-    assert_eq!(config.log_level, LogLevel::Info);
+    assert_eq!((config.log_level, config.log_format), (LogLevel::Info, LogFormat::Text));
 }
 
 #[test]
@@ -50,6 +50,7 @@ fn every_variable_arrives_in_its_field() {
         ("MAXIMUM_CONCURRENCY", " 5 "),
         ("EVENT_BUS", " ops "),
         ("AWS_LAMBDA_LOG_LEVEL", "debug"),
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON"),
         ("AWS_SESSION_TOKEN", ""),
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:4566/"),
         ("AWS_ENDPOINT_URL_EKS", "https://eks.internal"),
@@ -61,7 +62,7 @@ fn every_variable_arrives_in_its_field() {
     assert_eq!((queues.source.as_str(), queues.dead_letter.as_str()), (QUEUE, DEAD));
     assert_eq!(config.concurrency, 5);
     assert_eq!(config.event_bus.as_deref(), Some("ops"));
-    assert_eq!(config.log_level, LogLevel::Debug);
+    assert_eq!((config.log_level, config.log_format), (LogLevel::Debug, LogFormat::Json));
     assert_eq!(config.credentials.session_token(), None);
     let mut endpoints = Endpoints::all("http://127.0.0.1:4566");
     endpoints.eks = Some("https://eks.internal".to_owned());

@@ -6,12 +6,12 @@ use super::{
 };
 use crate::world::{
     absent, act, after, answer, arn, cordoned, healthy, id, instance, millis, node, node_mut,
-    patch, patched, pod, policy, record, steps, taint, target_id, view_mut, web, withdrawn,
+    patch, patched, pod, policy, record, secs, steps, taint, target_id, view_mut, web, withdrawn,
     written,
 };
 use decision::annotation::{DEPARTURE, Departure, TAINT};
 use decision::decide::decide;
-use decision::limits::HIDE_MAX;
+use decision::limits::{HIDE_MAX, LOOKUP_PATIENCE};
 use decision::looks::{self, ClusterLook};
 use decision::report::Stage;
 use decision::signal::{Cause, Due, Interruption, SignalKind, Urgency};
@@ -263,13 +263,89 @@ fn another_event_is_not_called_off_with_it() {
     if let Cause::Maintenance(maintenance) = &mut other.cause {
         maintenance.arn = format!("{EVENT}-2");
     }
-    let snapshot = called_off(&recorded(&other));
+    let mut snapshot = called_off(&recorded(&other));
+    snapshot.now = snapshot.signals[0].sent_at + LOOKUP_PATIENCE;
     let done = "done: nothing was begun for what is called off";
     check("another arn", &snapshot, &act(), (&[], done));
     let mut both = recorded(&other);
     both.because.push(part(&due()));
     let decision = decide(&called_off(&both), &act());
     assert_eq!(written(patch(&decision)).because, [part(&other)]);
+}
+
+/// A record with the part of a change that was called off before it was begun: EC2 showed another one then.
+fn begun_beside_another() -> Departure {
+    let mut other = due();
+    if let Cause::Maintenance(maintenance) = &mut other.cause {
+        maintenance.arn = format!("{EVENT}-2");
+    }
+    let mut own = recorded(&due());
+    own.because.push(part(&other));
+    own
+}
+
+#[test]
+fn with_the_last_scheduled_change_goes_what_was_begun_for_others() {
+    let mut snapshot = called_off(&begun_beside_another());
+    check("its own part first", &snapshot, &act(), (&[RECORD], "at once"));
+    let node = patched(node_mut(&mut snapshot).clone(), patch(&decide(&snapshot, &act())));
+    *node_mut(&mut snapshot) = node;
+    let said_at = snapshot.signals[0].sent_at;
+    // EC2 may lag behind Health: what it shows now is of no interest.
+    for shown in [Ok(true), Ok(false), Err(unread())] {
+        snapshot.aws.is_scheduled = shown;
+        check("its word counts later", &snapshot, &act(), (&[], "again in 118000 ms"));
+    }
+    assert!(!looks::wants_schedule(&snapshot, &act()));
+    snapshot.now = said_at + LOOKUP_PATIENCE;
+    assert!(looks::wants_schedule(&snapshot, &act()));
+    check("it could not be asked", &snapshot, &act(), (&[], &again_at(&snapshot)));
+    snapshot.aws.is_scheduled = Ok(true);
+    let done = "done: nothing was begun for what is called off";
+    check("another stands", &snapshot, &act(), (&[], done));
+    snapshot.aws.is_scheduled = Ok(false);
+    check("none does", &snapshot, &act(), (&[UNDO], "at once"));
+    let mut warned = begun_beside_another();
+    warned.because.push(part(&two_minutes()));
+    marked(&mut snapshot, &warned);
+    check("nor for whom no schedule speaks", &snapshot, &act(), (&[RECORD], "at once"));
+    let rest = written(patch(&decide(&snapshot, &act())));
+    assert_eq!(rest.because, [part(&two_minutes())]);
+    snapshot.aws.is_scheduled = Err(unread());
+    marked(
+        &mut snapshot,
+        &Departure { because: begun_beside_another().because[1..].into(), ..warned },
+    );
+    snapshot.now = said_at + secs(900);
+    check("nobody asks for ever", &snapshot, &act(), (&[], done));
+}
+
+#[test]
+fn what_was_said_before_the_last_start_goes_with_what_is_called_off() {
+    // The policy ignores state changes, so nobody heard of the start.
+    let ignoring = policy(&[("STATE_CHANGE", "ignore")]);
+    let mut own = recorded(&due());
+    own.because.push(part(&two_minutes()));
+    let mut snapshot = called_off(&own);
+    let started = |snapshot: &mut Snapshot, at: u64| {
+        let instance = snapshot.aws.instance.as_mut().expect("read").as_mut().expect("known");
+        instance.launched_at = Some(after(at));
+    };
+    started(&mut snapshot, 120);
+    check("started since", &snapshot, &ignoring, (&[UNDO], "at once"));
+    started(&mut snapshot, 119);
+    check("before the warning was due", &snapshot, &ignoring, (&[RECORD], "at once"));
+    node_mut(&mut snapshot).boot = Some(id("boot-2"));
+    check("but booted since", &snapshot, &ignoring, (&[UNDO], "at once"));
+    let warned = Departure { because: vec![part(&two_minutes())], ..own.clone() };
+    let mut begun_for_another = called_off(&warned);
+    started(&mut begun_for_another, 120);
+    check("its own was never begun", &begun_for_another, &ignoring, (&[UNDO], "at once"));
+    let mut hooked = called_off(&Departure { because: record(1).because, ..own });
+    started(&mut hooked, 120);
+    node_mut(&mut hooked).boot = Some(id("boot-2"));
+    let done = "done: nothing was begun for what is called off";
+    check("a hook waits on", &hooked, &ignoring, (&[], done));
 }
 
 #[test]

@@ -117,12 +117,14 @@ fn ghosts_leave_at_once_but_never_the_last_that_a_group_counts_on() {
     let sick = || vec![target(1, TargetState::Unhealthy), target(2, TargetState::Healthy)];
     let alone = || vec![target(1, TargetState::Healthy), target(2, TargetState::Unhealthy)];
     let all_sick = || vec![target(1, TargetState::Unhealthy), target(2, TargetState::Unhealthy)];
+    let rising = || vec![target(1, TargetState::Initial), target(2, TargetState::Unhealthy)];
     let rows = [
         ("one of three", web_of(1..=3), true),
         ("one of two", web_of(1..=2), true),
         ("unhealthy, another lives", web(sick()), true),
         ("the last that is healthy", web(alone()), false),
         ("all are sick: the group sends to all", web(all_sick()), true),
+        ("about to be healthy beside one that fails", web(rising()), false),
         ("alone", web_of([1]), false),
         ("not in it", web_of(2..=3), false),
         ("the ASG's own", TargetGroup { owner: RegistrationOwner::Asg, ..web_of(1..=3) }, true),
