@@ -119,7 +119,7 @@ fn on_node(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
         }
         Err(_) => {}
         Ok(groups) => {
-            let registers = registers(case, groups, &record);
+            let registers = registers(groups, &record);
             if !registers.is_empty() && !is_over(case) {
                 report.stage = Stage::Arriving("its targets are registered again".into());
                 return case.again(registers, report, case.look());
@@ -235,33 +235,28 @@ fn missing(case: &Case<'_>, view: &NodeView, record: Option<&Departure>) -> Opti
     daemon.map(|pod| Lack::Seen(format!("DaemonSet pod {} is not Ready", pod.key)))
 }
 
-/// Targets of groups that nobody but us registers, as the record says they were: an Auto Scaling group registers what enters
-/// service, after its launch hook, and not what stayed in service all along.
-fn registers(case: &Case<'_>, groups: &[TargetGroup], record: &Departure) -> Vec<Step> {
-    let is_ours = |group: &&TargetGroup| match group.owner {
-        RegistrationOwner::Asg => !case.is_held(),
-        RegistrationOwner::Named => true,
-        RegistrationOwner::Controller => false,
-    };
-    let ours = groups.iter().filter(is_ours);
-    ours.filter_map(|group| {
-        let withdrawn = record.withdrawn_from(&group.arn)?;
-        let registered: BTreeSet<(&str, u16)> = group
-            .targets
-            .iter()
-            .filter(|target| target.state.is_registered())
-            .map(|target| (target.id.as_str(), target.port))
-            .collect();
-        let targets: Vec<_> = withdrawn
-            .targets
-            .iter()
-            .filter(|target| !registered.contains(&(target.id.as_str(), target.port)))
-            .cloned()
-            .collect();
-        let change = TargetChange { group: group.arn.clone(), targets };
-        (!change.targets.is_empty()).then_some(Step::Register(change))
-    })
-    .collect()
+/// Targets of groups that nobody but us registers, as the record says they were.
+fn registers(groups: &[TargetGroup], record: &Departure) -> Vec<Step> {
+    let named = groups.iter().filter(|group| group.owner == RegistrationOwner::Named);
+    named
+        .filter_map(|group| {
+            let withdrawn = record.withdrawn_from(&group.arn)?;
+            let registered: BTreeSet<(&str, u16)> = group
+                .targets
+                .iter()
+                .filter(|target| target.state.is_registered())
+                .map(|target| (target.id.as_str(), target.port))
+                .collect();
+            let targets: Vec<_> = withdrawn
+                .targets
+                .iter()
+                .filter(|target| !registered.contains(&(target.id.as_str(), target.port)))
+                .cloned()
+                .collect();
+            let change = TargetChange { group: group.arn.clone(), targets };
+            (!change.targets.is_empty()).then_some(Step::Register(change))
+        })
+        .collect()
 }
 
 /// The PATCH that takes our out-of-service taint off, before anything else is waited for: while it is on a node that runs

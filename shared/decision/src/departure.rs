@@ -89,27 +89,26 @@ impl<'a> Case<'a> {
     pub(crate) fn look(&self) -> Timestamp {
         let now = self.now();
         let receives = self.signals.first().map_or(1, |signal| signal.seen.receives);
-        let shared = if self.is_shared() { SHARED_LOOK } else { Duration::ZERO };
+        let shared = if self.more_urgent().is_some() { SHARED_LOOK } else { Duration::ZERO };
         let crowd = self.snapshot.memory.crowd * if shared.is_zero() { 1 } else { SHARED_LOOKS };
         let crowded = crowded(now, self.instance(), receives, crowd).max(now + shared);
         look(now, self.since, self.heartbeat).max(crowded.min(self.in_time()))
     }
 
-    /// Whether another signal with an earlier deadline is on the node's record: whoever hears that one does the work in the
-    /// meantime.
-    pub(crate) fn is_shared(&self) -> bool {
+    /// The deadline of another signal on the node's record that is earlier than ours, and ahead: whoever hears that one does
+    /// the work in the meantime.
+    pub(crate) fn more_urgent(&self) -> Option<Timestamp> {
         let ClusterView::Reached { node: NodeLookup::Found(view), .. } = &self.snapshot.cluster
         else {
-            return false;
+            return None;
         };
-        let Some(record) = record::current(self, &view.node) else { return false };
+        let record = record::current(self, &view.node)?;
         let own: Vec<String> =
             self.signals.iter().map(|signal| signal.contributor().token).collect();
-        record.because.iter().any(|part| {
-            let is_ahead = part.hard.is_some_and(|hard| hard > self.now());
-            let is_earlier = self.hard.is_none_or(|own| part.hard.is_some_and(|hard| hard < own));
-            !own.contains(&part.token) && is_ahead && is_earlier
-        })
+        let others = record.because.iter().filter(|part| !own.contains(&part.token));
+        let earlier =
+            |hard: &Timestamp| *hard > self.now() && self.hard.is_none_or(|own| *hard < own);
+        others.filter_map(|part| part.hard).filter(earlier).min()
     }
 
     /// The longest wait that the hooks' heartbeats leave.
@@ -195,7 +194,7 @@ fn is_dying(state: InstanceState) -> bool {
 
 /// Whether EC2 confirms what was announced, where announcements are all that asks for this departure. What can't be asked
 /// for a while (a right that is missing) is taken at its word: the change comes all the same.
-fn is_scheduled(case: &Case<'_>) -> bool {
+pub(crate) fn is_scheduled(case: &Case<'_>) -> bool {
     let wants = |signal: &Admitted<'_>| signal.wants_schedule(case.snapshot, case.policy);
     if !case.signals.iter().all(wants) {
         return true;

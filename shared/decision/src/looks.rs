@@ -10,16 +10,17 @@ use crate::annotation::{DEPARTURE, Departure};
 use crate::budget::{Allowance, allowance};
 use crate::departure::record::{Noted, current, is_cordoned, noted};
 use crate::departure::withdrawal::follows;
-use crate::departure::{Case, is_gone, wants_taint};
+use crate::departure::{Case, is_gone, is_scheduled, wants_taint};
 use crate::id::{AsgName, ClusterName, TargetGroupArn};
 use crate::judge::{is_left_to_us, is_waited_for, must_go};
-use crate::limits::STORM_NODES;
+use crate::limits::{STORM_NODES, WITHDRAW_MARGIN};
 use crate::policy::{Mode, Policy, Reaction};
 use crate::scope;
 use crate::signal::{Cause, HookRoute, Interruption, SignalKind};
 use crate::snapshot::aws::{Asg, Instance, RegistrationOwner, TargetGroup};
 use crate::snapshot::cluster::{ClusterView, NodeLookup, NodeView, Pod};
 use crate::snapshot::{Read, Snapshot};
+use crate::time::Timestamp;
 use crate::withdraw::{May, Order, Records, Standing, fresh_for, standing};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -30,6 +31,10 @@ const CLUSTER_TAG: &str = "kubernetes.io/cluster/";
 /// A person needs so long to hear of a budget that blocks, and to mend it. Half: a storm of Spot warnings reads siblings for
 /// a report that nobody can use. Twice: the last ten minutes before a deadline are reported without siblings.
 const PERSON_ACTS: Duration = Duration::from_secs(300);
+
+/// Who has less time than this makes way for nobody: half of a Spot notice. Half: a withdrawal's last moment may fall into a
+/// turn that only cordons. Twice: in a storm of Spot warnings nobody makes way.
+const MAKES_WAY_BEFORE: Duration = Duration::from_secs(60);
 
 /// Where an instance's cluster is to be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,12 +151,17 @@ pub fn target_groups(
 }
 
 /// Whether, in a storm, another signal of the same instance has an earlier deadline and looks after its load balancers: AWS
-/// rations those looks. A pod that one of them leads to is held meanwhile.
+/// rations those looks. A pod that one of them leads to is held meanwhile. From the last moment for a withdrawal on nobody
+/// relies on the other, whose message may be lost or its function without a right.
 pub fn leaves_groups_to_other(snapshot: &Snapshot, policy: &Policy) -> bool {
     let departing = departing(snapshot, policy);
     let policy = overridden(policy, &departing);
     let case = Case::new(snapshot, &departing, &policy);
-    !departing.is_empty() && snapshot.memory.crowd >= STORM_NODES && case.is_shared()
+    let is_early =
+        |hard: Timestamp| snapshot.now + policy.settle_application + WITHDRAW_MARGIN < hard;
+    !departing.is_empty()
+        && snapshot.memory.crowd >= STORM_NODES
+        && case.more_urgent().is_some_and(is_early)
 }
 
 /// Whether more than a cordon is asked for, and nothing of it has lapsed.
@@ -192,13 +202,22 @@ pub fn owes_cordon(snapshot: &Snapshot, policy: &Policy) -> bool {
     let is_cordoned = current(&case, &view.node).is_some() && is_cordoned(&view.node);
     policy.mode == Mode::Act
         && case.is_proven()
+        && is_scheduled(&case)
         && !is_cordoned
         && case.lapses_at().is_none_or(|at| snapshot.now < at)
 }
 
-/// Whether more than its node is worth reading: it departs or arrives.
-pub fn wants_more(snapshot: &Snapshot, policy: &Policy) -> bool {
-    !departing(snapshot, policy).is_empty() || !arriving(snapshot, policy).is_empty()
+/// Whether more than its node is worth reading, and that can wait for another turn: no deadline is near.
+pub fn can_make_way(snapshot: &Snapshot, policy: &Policy) -> bool {
+    let (departing, arriving) = (departing(snapshot, policy), arriving(snapshot, policy));
+    let mut deadlines: Vec<Timestamp> =
+        departing.iter().chain(&arriving).filter_map(Admitted::hard).collect();
+    if let ClusterView::Reached { node: NodeLookup::Found(view), .. } = &snapshot.cluster {
+        let record = view.node.annotations.get(DEPARTURE).and_then(|text| Departure::parse(text));
+        deadlines.extend(record.and_then(|record| record.hard()));
+    }
+    let is_near = |deadline: &Timestamp| *deadline < snapshot.now + MAKES_WAY_BEFORE;
+    !(departing.is_empty() && arriving.is_empty()) && !deadlines.iter().any(is_near)
 }
 
 /// Target groups whose health the next turn needs, if this one can do no more than cordon.

@@ -238,11 +238,12 @@ pub(crate) fn all_fit(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -
         && (rising.is_empty() || fit(rising, RISING_KEPT))
 }
 
-/// How long the health is good enough for a call: in a storm longer, where enough targets stay of which nobody departs.
+/// How long the health is good enough for a call: in a storm longer, where enough targets stay of which nobody departs. Not
+/// in a group of an ASG, which takes targets out before we hear of it.
 pub(crate) fn fresh_for(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Duration {
     let Records::Known(records) = order.records else { return HEALTH_FRESH };
     let living = group.targets.living();
-    if records.len() < STORM_NODES {
+    if records.len() < STORM_NODES || group.owner == RegistrationOwner::Asg {
         return HEALTH_FRESH;
     }
     let depart = records.keys().filter(|id| living.contains(id.as_str())).count();

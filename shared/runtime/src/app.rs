@@ -33,6 +33,10 @@ use std::time::Duration;
 /// again after a storm of duplicates.
 const REMEMBERED_MAX: usize = 256;
 
+/// How long a list of many departing nodes is remembered as a storm. Half: a function with little to do forgets it between
+/// two looks. Twice: the first departure after a storm is looked at more rarely for another minute.
+pub(crate) const CROWD_LASTS: Duration = Duration::from_secs(60);
+
 /// How many EC2 instances a process remembers, some with it that only others work on: a storm of a thousand, and as many
 /// foreign ones. Half: a thousand push each other out. Twice: two megabytes more at the most.
 const INSTANCES_MAX: usize = 2_000;
@@ -174,18 +178,16 @@ impl App {
             kept: Kept::new(),
         }
     }
-}
 
-/// How long a list of many departing nodes is remembered as a storm. Half: a function with little to do forgets it between
-/// two looks. Twice: the first departure after a storm is looked at more rarely for another minute.
-pub(crate) const CROWD_LASTS: Duration = Duration::from_secs(60);
-
-impl App {
     /// Tells the limits of AWS how many others are at work, by the departing nodes and the target groups as they were read
     /// last.
     pub(crate) fn note_busy(&self, now: Timestamp) {
         let departing = self.kept.peers.all_within(now, CROWD_LASTS);
         let count = departing.iter().map(|peers| peers.len()).sum();
+        if count == 0 {
+            // Where nothing is written, nobody is listed: that is no sign of being alone.
+            return;
+        }
         let groups = self.kept.health.all_within(now, keeps::HEALTH);
         // Until all that are named were read, any of them may have targets that are still to leave.
         let known = groups.len() >= self.policy.target_groups.len().max(1);

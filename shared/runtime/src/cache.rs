@@ -29,6 +29,8 @@ struct Entry<V> {
     value: V,
     put_at: Timestamp,
     put: u64,
+    /// What was known when it was put has changed since.
+    is_outdated: bool,
 }
 
 impl<K: Ord + Clone, V: Clone> Cache<K, V> {
@@ -40,10 +42,12 @@ impl<K: Ord + Clone, V: Clone> Cache<K, V> {
 
     /// What was put under this key, unless it is as old as entries get.
     pub fn get(&self, key: &K, now: Timestamp) -> Option<V> {
-        self.within(key, now, self.lasts)
+        let entries = self.lock();
+        let entry = entries.by_key.get(key).filter(|entry| !entry.is_outdated)?;
+        (now.since(entry.put_at) < self.lasts).then(|| entry.value.clone())
     }
 
-    /// What was put under this key less than `age` ago.
+    /// What was put under this key less than `age` ago, outdated or not.
     pub fn within(&self, key: &K, now: Timestamp, age: Duration) -> Option<V> {
         let entries = self.lock();
         let entry = entries.by_key.get(key)?;
@@ -67,7 +71,7 @@ impl<K: Ord + Clone, V: Clone> Cache<K, V> {
         let mut entries = self.lock();
         let put = entries.puts;
         entries.puts += 1;
-        entries.by_key.insert(key, Entry { value, put_at: now, put });
+        entries.by_key.insert(key, Entry { value, put_at: now, put, is_outdated: false });
         if entries.by_key.len() > self.entries_max {
             let oldest = entries.by_key.iter().min_by_key(|(_, entry)| entry.put);
             if let Some(oldest) = oldest.map(|(key, _)| key.clone()) {
@@ -84,7 +88,7 @@ impl<K: Ord + Clone, V: Clone> Cache<K, V> {
     /// Makes one entry old: `get` reads it anew, [`Self::within`] a longer age may still be content with it.
     pub fn outdate(&self, key: &K) {
         if let Some(entry) = self.lock().by_key.get_mut(key) {
-            entry.put_at = entry.put_at - self.lasts;
+            entry.is_outdated = true;
         }
     }
 
@@ -147,5 +151,21 @@ mod tests {
         let cache = Cache::bounded(8, Duration::from_secs(30));
         cache.put("workers", 1, at(60_000));
         assert_eq!(cache.get(&"workers", at(0)), Some(1));
+    }
+
+    #[test]
+    fn what_is_outdated_is_still_known_to_whoever_is_content_with_it() {
+        let cache = Cache::bounded(2, Duration::from_secs(1));
+        cache.put("a", 1, at(0));
+        cache.put("b", 2, at(2_000));
+        for _ in 0..2 {
+            cache.outdate(&"a");
+        }
+        assert_eq!(cache.get(&"a", at(1)), None);
+        assert_eq!(cache.within(&"a", at(2_999), Duration::from_secs(3)), Some(1));
+        assert_eq!(cache.within(&"a", at(3_000), Duration::from_secs(3)), None);
+        assert_eq!(cache.all_within(at(3_000), Duration::from_secs(3)), [2]);
+        cache.put("a", 3, at(3_000));
+        assert_eq!(cache.get(&"a", at(3_001)), Some(3));
     }
 }

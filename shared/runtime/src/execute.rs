@@ -30,10 +30,12 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// Instances with a step that failed in a way which an immediate look would not change: no conflict, no budget.
-    pub(crate) fn stalled(&self) -> BTreeSet<InstanceId> {
+    /// Instances with a step that failed in a way which an immediate look would not change: no conflict, no budget. Where AWS
+    /// is `rationed`, a call that was not made is such a step too.
+    pub(crate) fn stalled(&self, rationed: bool) -> BTreeSet<InstanceId> {
         let stalls = |done: &&Done| match &done.outcome {
-            Outcome::Done | Outcome::Skipped(_) => false,
+            Outcome::Done => false,
+            Outcome::Skipped(_) => rationed && done.kind == "deregister",
             Outcome::Failed { class, .. } => {
                 !matches!(class, Class::Conflict | Class::Blocked | Class::Gone | Class::Mismatch)
             }

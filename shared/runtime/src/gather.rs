@@ -69,8 +69,8 @@ pub struct Looked {
 /// Whom a turn is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum For {
-    /// Those who are owed a cordon, if there are any in the batch: at most one turn of a slice is like this, so that a
-    /// cordon that fails again and again holds up nobody.
+    /// Those who are owed a cordon, if there are any in the batch, and whoever can't wait: at most one turn of a slice is like
+    /// this, and a slice of a storm has one.
     CordonsFirst,
     /// The whole batch.
     All,
@@ -142,7 +142,7 @@ fn make_way(app: &App, found: &mut [Looked]) {
         return;
     }
     for (looked, owes) in found.iter_mut().zip(owes) {
-        let wants = || looks::wants_more(&looked.snapshot, &app.policy);
+        let wants = || looks::can_make_way(&looked.snapshot, &app.policy);
         looked.makes_way = !owes && looked.panic.is_none() && caught(wants).unwrap_or(false);
     }
 }

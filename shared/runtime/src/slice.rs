@@ -7,7 +7,7 @@
 //! A message that is given back costs nothing while it waits. What was received is hidden for a short time first, so that
 //! a crash costs that time and not the queue's long visibility timeout.
 
-use crate::app::App;
+use crate::app::{App, CROWD_LASTS};
 use crate::execute::Answered;
 use crate::gather::For;
 use crate::message::{Arrived, BARE, Inbox, Receipt, Reserved, Unreadable, read};
@@ -59,9 +59,9 @@ const STORM_AFTER: Duration = Duration::from_secs(1);
 /// When a failed answer or a failed dead letter is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
-/// So many nodes that depart at once are a storm: five batches, which is what an event source mapping starts with. Half:
-/// evictions of a few nodes wait for another receive. Twice: a hundred nodes wait for those that stand still.
-const CROWD_MIN: usize = 50;
+/// An invocation stands still only while fewer nodes than this depart: five batches, which is what an event source mapping
+/// starts with. Half: evictions of a few nodes wait for another receive. Twice: a hundred nodes wait for those that stand still.
+const STANDS_STILL_BELOW: usize = 50;
 
 /// Namespaces whose budgets are watched during one wait, in all clusters. Twice: a batch that is held everywhere opens
 /// as many more streams every two seconds. Half: with so many, some budgets open unseen until the timer.
@@ -289,11 +289,15 @@ impl<'a> Slice<'a> {
     fn spread(&mut self, turn: &Turn) {
         let now = self.app.clock.now();
         let is_seen = |arrived: &&Arrived| turn.clusters.contains_key(arrived.instance());
-        for first in self.open.iter().filter(|arrived| arrived.receives == 1).filter(is_seen) {
-            if let Some(due) = self.due.get_mut(&part(first)) {
-                let spread = jitter(first.instance(), 1, STORM_SPREAD);
-                *due = (*due).max(now + STORM_SPREAD / 2 + spread);
-            }
+        for arrived in self.open.iter().filter(is_seen) {
+            let Some(due) = self.due.get_mut(&part(arrived)) else { continue };
+            let wait = if arrived.receives == 1 {
+                STORM_SPREAD / 2 + jitter(arrived.instance(), 1, STORM_SPREAD)
+            } else {
+                // Made way for others' cordons: not at once into the next batch of the same storm.
+                RETRY_AFTER / 2
+            };
+            *due = (*due).max(now + wait);
         }
     }
 
@@ -302,7 +306,7 @@ impl<'a> Slice<'a> {
         let answers = turn.decisions.iter().flat_map(|decision| {
             decision.answers.iter().map(move |answer| (&decision.instance, answer))
         });
-        let stalled = turn.outcomes.stalled();
+        let stalled = turn.outcomes.stalled(self.app.limits.elbv2_writes.is_crowded());
         let retry_at = self.app.clock.now() + RETRY_AFTER;
         let mut rejected = Vec::new();
         for (instance, answer) in answers {
@@ -393,8 +397,9 @@ impl<'a> Slice<'a> {
 
     /// For how long this invocation may stand still. In a storm others need its place: it goes on only with what is due.
     fn stay_for(&self, clusters: &BTreeMap<InstanceId, ClusterName>) -> Duration {
-        let peers = |cluster| self.app.kept.peers.last(cluster).map_or(0, |peers| peers.len());
-        let is_crowd = clusters.values().any(|cluster| peers(cluster) >= CROWD_MIN);
+        let (kept, now) = (&self.app.kept.peers, self.app.clock.now());
+        let peers = |cluster| kept.within(cluster, now, CROWD_LASTS).map_or(0, |peers| peers.len());
+        let is_crowd = clusters.values().any(|cluster| peers(cluster) >= STANDS_STILL_BELOW);
         if is_crowd { Duration::ZERO } else { STAY_FOR }
     }
 

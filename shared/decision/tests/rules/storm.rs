@@ -10,8 +10,9 @@ use decision::decide::decide;
 use decision::decision::{Decision, Next};
 use decision::limits::{
     CLAIM_LASTS, CLAIM_SETTLES, HEALTH_FRESH, LEADER_ACTS, LOOKS_PER_SECOND, SHARED_LOOK,
-    STAYERS_FRESH, STORM_NODES,
+    STAYERS_FRESH, STORM_NODES, WITHDRAW_MARGIN,
 };
+use decision::looks;
 use decision::snapshot::Snapshot;
 use decision::snapshot::aws::TargetGroup;
 use decision::step::{Step, TargetId};
@@ -173,4 +174,52 @@ fn whose_node_somebody_more_urgent_works_on_looks_less_often() {
     assert_eq!(next(None), secs(2), "alone");
     assert_eq!(next(Some(120)), SHARED_LOOK, "a Spot warning has its own message");
     assert_eq!(next(Some(9_000)), secs(2), "the other has more time than we");
+}
+
+/// Our hook's departure, whose record says that a Spot warning takes the host so long after the signal.
+fn warned(hard: u64) -> Snapshot {
+    let mut snapshot = departing();
+    let mut own = record(1);
+    own.because.push(decision::annotation::Contributor {
+        by: "spot".to_owned(),
+        token: "spot".to_owned(),
+        hard: Some(after(hard)),
+    });
+    *node_mut(&mut snapshot) = cordoned(node(), &own);
+    snapshot
+}
+
+#[test]
+fn in_a_storm_the_more_urgent_signal_looks_after_the_load_balancers_until_the_last_moment() {
+    let last = act().settle_application + WITHDRAW_MARGIN;
+    let rows = [
+        ("early", STORM_NODES, secs(10), true),
+        ("no storm", STORM_NODES - 1, secs(10), false),
+        ("just before the last moment", STORM_NODES, secs(120) - last - secs(1), true),
+        ("the last moment", STORM_NODES, secs(120) - last, false),
+        ("over", STORM_NODES, secs(121), false),
+    ];
+    for (name, crowd, at, leaves) in rows {
+        let mut snapshot = warned(120);
+        snapshot.now = SENT + at;
+        snapshot.memory.crowd = crowd;
+        assert_eq!(looks::leaves_groups_to_other(&snapshot, &act()), leaves, "{name}");
+    }
+    let mut alone = departing();
+    alone.memory.crowd = STORM_NODES;
+    assert!(!looks::leaves_groups_to_other(&alone, &act()), "nobody else asks for it");
+}
+
+#[test]
+fn a_cordon_is_owed_once_and_who_has_no_time_makes_way_for_none() {
+    let mut first = departing();
+    *node_mut(&mut first) = node();
+    assert!(looks::owes_cordon(&first, &act()), "nothing is on the node");
+    assert!(!looks::owes_cordon(&first, &decision::policy::Policy::default()), "it only observes");
+    let mut begun = warned(120);
+    assert!(!looks::owes_cordon(&begun, &act()), "it is cordoned");
+    begun.now = after(30);
+    assert!(looks::can_make_way(&begun, &act()), "a minute and a half is left");
+    begun.now = after(70);
+    assert!(!looks::can_make_way(&begun, &act()), "its last moments");
 }

@@ -259,9 +259,12 @@ pub(super) async fn target_groups(
         let (read_at, targets) = health?;
         // Its end is waited for by hooks alone, and only once the target has left.
         let delay = if is_held && !is_in(&targets, me) {
-            let delay = shared.delays.get(arn, read_delay(round, arn)).await?;
-            let Some(delay) = delay else { continue };
-            delay
+            match shared.delays.get(arn, read_delay(round, arn)).await {
+                Ok(Some(delay)) => delay,
+                Ok(None) => continue,
+                // Only the answer waits for it, and may be early on no account.
+                Err(_) => DELAY_MAX,
+            }
         } else {
             DELAY_DEFAULT
         };
@@ -354,6 +357,9 @@ fn is_good(round: Round<'_>, read_at: Timestamp, targets: &[Target], me: &Instan
 fn is_in(targets: &[Target], me: &InstanceId) -> bool {
     targets.iter().any(|target| target.id == me.as_str() && target.state.is_registered())
 }
+
+/// The longest deregistration delay that AWS allows: what counts while the group's own can't be read.
+const DELAY_MAX: Duration = Duration::from_secs(3_600);
 
 /// What each group is that exists.
 pub(super) type Facts = BTreeMap<TargetGroupArn, GroupFacts>;

@@ -128,6 +128,7 @@ fn begin(node: Node) -> NodeLookup {
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     peers: Once<ClusterName, Read<Peers>>,
+    fresh_peers: Once<ClusterName, Read<Peers>>,
     budgets: Once<ClusterName, Read<Vec<Budget>>>,
     services: Once<ClusterName, Read<Vec<Service>>>,
 }
@@ -206,22 +207,26 @@ impl Asks<'_> {
     /// The departing nodes.
     async fn peers(self, age: Age) -> Read<Peers> {
         let Self { round, cluster, client, shared } = self;
-        let kept = &round.app.kept.peers;
-        let old = || kept.within(cluster, round.now, LISTED_FOR);
+        let (kept, clock) = (&round.app.kept.peers, &round.app.clock);
+        let now = clock.now();
+        let old = || kept.within(cluster, now, LISTED_FOR);
         let old = || old().filter(|peers| age == Age::Some && peers.len() >= STORM_NODES);
-        if let Some(peers) = kept.get(cluster, round.now).or_else(old) {
+        if let Some(peers) = kept.get(cluster, now).or_else(old) {
             return Ok(peers);
         }
         let list = async || {
+            // From before the list on: what is written meanwhile may not be in it.
+            let listed_at = clock.now();
             let peers = plain(read(round, cluster, || cluster::departing(client)).await);
             let peers = peers.map(Peers::from);
             if let Ok(peers) = &peers {
-                kept.put(cluster.clone(), peers.clone(), round.now);
-                round.app.note_busy(round.now);
+                kept.put(cluster.clone(), peers.clone(), listed_at);
+                round.app.note_busy(listed_at);
             }
             peers
         };
-        shared.peers.get(cluster, list()).await
+        let once = if age == Age::Fresh { &shared.fresh_peers } else { &shared.peers };
+        once.get(cluster, list()).await
     }
 
     async fn budgets(self) -> Read<Vec<Budget>> {

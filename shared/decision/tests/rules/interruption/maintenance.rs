@@ -222,12 +222,9 @@ fn what_we_took_out_is_registered_again_first() {
     let mut snapshot = called_off(&own);
     let mut group = web(healthy(2..=4));
     let register = "register web: i-00000000000000001:30080";
-    // It was in service all along: the ASG registers only what enters it.
-    for owner in [RegistrationOwner::Asg, RegistrationOwner::Named] {
-        group.owner = owner;
-        snapshot.aws.target_groups = Ok(vec![group.clone()]);
-        check("out", &snapshot, &act(), (&[register], &again_at(&snapshot)));
-    }
+    group.owner = RegistrationOwner::Named;
+    snapshot.aws.target_groups = Ok(vec![group.clone()]);
+    check("out", &snapshot, &act(), (&[register], &again_at(&snapshot)));
     snapshot.aws.target_groups = Err(unread());
     check("not known", &snapshot, &act(), (&[], &again_at(&snapshot)));
     group.targets = healthy(1..=4).into();
