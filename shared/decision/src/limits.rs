@@ -15,8 +15,8 @@ pub const FORCE_MARGIN: Duration = Duration::from_secs(5);
 pub const WITHDRAW_MARGIN: Duration = Duration::from_secs(10);
 
 /// How long a node must have carried its place in the order (annotation and deadline) before it may withdraw.
-/// By then whoever listed the departing nodes without it has acted or given up: a list and a health are used for
-/// at most [`HEALTH_FRESH`], a call to AWS lasts at most 3 s. Half: two processes that do not see each other could
+/// By then whoever listed the departing nodes without it has acted or given up: for a call, a list is used for at most
+/// [`HEALTH_FRESH`], a call to AWS lasts at most 3 s (older lists and healths only serve to write a withdrawal down). Half: two processes that do not see each other could
 /// both count on the other's target. Twice: four more seconds of new requests to a node that is going.
 pub const ORDER_SETTLES: Duration = Duration::from_secs(4);
 

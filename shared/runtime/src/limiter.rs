@@ -42,7 +42,7 @@ const OUR_SHARE: f64 = 0.75;
 /// environments that start together ask for twice what ELBv2 grants; less than one call makes no sense.
 const BURST_MIN: f64 = 1.0;
 
-/// The least rate of an environment, in tokens a second: a wait of 5 s, which still fits into a slice.
+/// The least rate of an environment, in tokens a second: outside a storm a wait of 5 s, which still fits into a slice.
 /// For twenty environments that are all busy this is the whole of ELBv2's 4 writes a second, without
 /// headroom: doubled, they would be throttled for as long as a storm lasts; halved, a wait for a token
 /// does not fit into a slice, and each withdrawal takes a turn more.
@@ -249,7 +249,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The part of one of `concurrency` environments.
+    /// The part of one of `concurrency` environments; of what is divided among those who are busy, all until they are known.
     pub fn for_share(concurrency: u16) -> Self {
         let bucket = |budget: Budget| {
             let part = share(budget, concurrency);
