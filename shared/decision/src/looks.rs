@@ -17,7 +17,7 @@ use crate::limits::{STORM_NODES, WITHDRAW_MARGIN};
 use crate::policy::{Mode, Policy, Reaction};
 use crate::scope;
 use crate::signal::{Cause, HookRoute, Interruption, SignalKind};
-use crate::snapshot::aws::{Asg, Instance, RegistrationOwner, TargetGroup};
+use crate::snapshot::aws::{Asg, Instance, InstanceState, RegistrationOwner, TargetGroup};
 use crate::snapshot::cluster::{ClusterView, NodeLookup, NodeView, Pod};
 use crate::snapshot::{Read, Snapshot};
 use crate::time::Timestamp;
@@ -64,14 +64,19 @@ pub fn wants_hooks(group: Option<&Read<Option<Asg>>>, policy: &Policy) -> bool {
     }
 }
 
-/// Whether EC2's present word on the instance is worth a call although it was asked a moment ago: a recommendation lapses,
-/// and nothing is taken back from a host that is going.
+/// Whether EC2's present word on the instance is worth a call although it was asked a moment ago: something is about to be
+/// taken back (a recommendation lapses, a change is called off, the host runs again), and nothing is from a host that is going.
 pub fn wants_present_state(snapshot: &Snapshot, policy: &Policy) -> bool {
     snapshot.signals.iter().any(|seen| match &seen.signal.kind {
-        SignalKind::Interruption(Interruption { cause: Cause::Rebalance, .. }) => {
-            snapshot.now >= seen.sent_at + policy.rebalance_hold
-        }
-        SignalKind::Interruption(_) | SignalKind::Hook(_) => false,
+        SignalKind::Interruption(Interruption { cause, .. }) => match cause {
+            Cause::Rebalance => snapshot.now >= seen.sent_at + policy.rebalance_hold,
+            Cause::Maintenance(maintenance) => maintenance.closed,
+            Cause::State(state) => {
+                matches!(state, InstanceState::Pending | InstanceState::Running)
+            }
+            Cause::Spot(_) | Cause::CapacityReservation | Cause::CapacityBlock => false,
+        },
+        SignalKind::Hook(_) => false,
     })
 }
 

@@ -11,6 +11,7 @@ use crate::turn::Turn;
 use decision::decision::{Decision, Ending};
 use decision::id::InstanceId;
 use decision::policy::Policy;
+use decision::report::Stage;
 use decision::step::{Class, HookResult, Outcome};
 use decision::time::Timestamp;
 use serde_json::{Value, json};
@@ -254,6 +255,16 @@ impl Ledger {
     ) {
         for decision in decisions.values().filter(|decision| self.is_over(decision)) {
             telemetry::departure(&decision.instance, &self.departure(decision));
+        }
+        for decision in decisions.values() {
+            if let Stage::Unreachable { cluster, why } = &decision.report.stage {
+                tracing::warn!(instance = %decision.instance, cluster, error = why, "its node could not be read");
+            }
+        }
+        for (message, fate) in &self.fates {
+            if let Fate::Over(why) = fate {
+                tracing::info!(message, reason = why, "over without a step");
+            }
         }
         for done in &self.failed {
             if let Outcome::Failed { class: Class::Denied, why } = &done.outcome {
