@@ -222,7 +222,8 @@ pub fn can_make_way(snapshot: &Snapshot, policy: &Policy) -> bool {
         deadlines.extend(record.and_then(|record| record.hard()));
     }
     let is_near = |deadline: &Timestamp| *deadline < snapshot.now + MAKES_WAY_BEFORE;
-    !(departing.is_empty() && arriving.is_empty()) && !deadlines.iter().any(is_near)
+    let has_more = !departing.is_empty() || !arriving.is_empty();
+    has_more && !deadlines.iter().any(is_near)
 }
 
 /// Target groups whose health the next turn needs, if this one can do no more than cordon.

@@ -4,6 +4,7 @@
 mod remember;
 
 use crate::app::App;
+use crate::limiter::Limits;
 use crate::retry::{self, Classed, Failure};
 use cloud::autoscaling::{Beat, Completed};
 use cluster::ClusterError;
@@ -30,12 +31,13 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// Instances with a step that failed in a way which an immediate look would not change: no conflict, no budget. Where AWS
-    /// is `rationed`, a call that was not made is such a step too.
-    pub(crate) fn stalled(&self, rationed: bool) -> BTreeSet<InstanceId> {
+    /// Instances with a step that failed in a way which an immediate look would not change: no conflict, no budget. In a
+    /// storm, where AWS is rationed, a call that was not made is such a step too.
+    pub(crate) fn stalled(&self, limits: &Limits) -> BTreeSet<InstanceId> {
+        let is_storm = limits.elbv2_writes.is_crowded();
         let stalls = |done: &&Done| match &done.outcome {
             Outcome::Done => false,
-            Outcome::Skipped(_) => rationed && done.kind == "deregister",
+            Outcome::Skipped(_) => is_storm && done.kind == "deregister",
             Outcome::Failed { class, .. } => {
                 !matches!(class, Class::Conflict | Class::Blocked | Class::Gone | Class::Mismatch)
             }

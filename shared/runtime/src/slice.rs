@@ -306,7 +306,7 @@ impl<'a> Slice<'a> {
         let answers = turn.decisions.iter().flat_map(|decision| {
             decision.answers.iter().map(move |answer| (&decision.instance, answer))
         });
-        let stalled = turn.outcomes.stalled(self.app.limits.elbv2_writes.is_crowded());
+        let stalled = turn.outcomes.stalled(&self.app.limits);
         let retry_at = self.app.clock.now() + RETRY_AFTER;
         let mut rejected = Vec::new();
         for (instance, answer) in answers {

@@ -95,8 +95,9 @@ async fn departing(side: &Side<'_>) {
     for (number, unschedulable) in [(1, true), (2, true), (3, false)] {
         side.make_node(number, &json!({"unschedulable": unschedulable})).await;
     }
+    let record = r#"{"v":1,"instance":"i-00000000000000002"}"#;
     for number in [2, 3] {
-        let patch = json!({"metadata": {"annotations": {"ebbtide.dev/departure": "mine"}}});
+        let patch = json!({"metadata": {"annotations": {"ebbtide.dev/departure": record}}});
         assert_eq!(side.patch(&side.node_path(number), MERGE, &patch).await.status, 200);
     }
     let all = cluster::departing(&ours(side)).await.expect("it answers");
@@ -104,7 +105,7 @@ async fn departing(side: &Side<'_>) {
     let here: Vec<_> =
         all.iter().filter(|peer| peer.node.as_str().starts_with(&side.namespace)).collect();
     let [peer] = here.as_slice() else { panic!("{here:?}") };
-    assert_eq!((&peer.node, peer.annotation.as_str()), (&name(side, 2), "mine"));
+    assert_eq!((&peer.node, peer.annotation.as_str()), (&name(side, 2), record));
     assert_eq!(peer.instance.as_str(), "i-00000000000000002");
 }
 
