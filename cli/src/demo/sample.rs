@@ -143,7 +143,7 @@ fn pods(world: &World, node: &str) -> (usize, usize) {
 /// Whether the function has told on the node of what is far ahead; nobody asks for other parts.
 fn is_announced(world: &World, part: &Part, node: &str) -> bool {
     let about = |event: &Object| {
-        event.rest["reason"] == "DepartureAnnounced" && event.rest["regarding"]["name"] == node
+        event.rest["reason"] == "DepartureAnnounced" && event.rest["involvedObject"]["name"] == node
     };
     part.act.blow().is_some_and(Blow::is_far)
         && world.kubernetes.store.all(Kind::Event).any(|(_, event)| about(event))
