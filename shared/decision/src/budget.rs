@@ -5,7 +5,6 @@
 //! nodes, ordered by their node's place, the first that fit may go. A pod without siblings is not held: nothing
 //! would ever come to replace it while it stays.
 
-use crate::annotation::Departure;
 use crate::id::{InstanceId, NodeName, PodKey, Uid};
 use crate::matching::{selects, serves};
 use crate::snapshot::cluster::{Budget, NodeView, Peers, Phase, Pod, Service, Sibling};
@@ -20,7 +19,7 @@ pub fn node_order(peers: &Peers) -> NodeOrder {
     peers
         .iter()
         .map(|peer| {
-            let hard = peers.records().get(&peer.instance).and_then(Departure::hard);
+            let hard = peers.records().get(&peer.instance).and_then(|record| record.hard());
             let rank = hard.unwrap_or(Timestamp::from_millis(i64::MAX));
             (peer.node.clone(), (rank, peer.instance.clone()))
         })

@@ -9,7 +9,6 @@
 //! ```
 
 mod node;
-pub(crate) use node::records;
 pub(crate) mod record;
 pub(crate) mod withdrawal;
 

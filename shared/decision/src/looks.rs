@@ -21,7 +21,7 @@ use crate::snapshot::aws::{Asg, Instance, InstanceState, RegistrationOwner, Targ
 use crate::snapshot::cluster::{ClusterView, NodeLookup, NodeView, Pod};
 use crate::snapshot::{Read, Snapshot};
 use crate::time::Timestamp;
-use crate::withdraw::{May, Order, Records, Standing, fresh_for, standing};
+use crate::withdraw::{Known, May, Order, Records, Standing, fresh_for, standing};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -124,6 +124,14 @@ fn by_tags(snapshot: &Snapshot) -> Option<ClusterName> {
         let named = tags.get("eks:cluster-name").map(String::as_str);
         owned.or(named).and_then(|name| name.parse().ok())
     })
+}
+
+/// Whether all that is asked for is that something is taken back: only a node with our record is of interest, and those that
+/// are cordoned are listed.
+pub fn only_takes_back(snapshot: &Snapshot, policy: &Policy) -> bool {
+    let admitted = admitted(snapshot, policy);
+    !admitted.is_empty()
+        && admitted.iter().all(|signal| signal.way(snapshot, policy) == Way::Return)
 }
 
 /// Target groups whose health this turn needs, and who owns the registrations in them.
@@ -431,11 +439,11 @@ fn each_group(
     let policy = overridden(policy, &departing);
     let case = Case::new(snapshot, &departing, &policy);
     let Some(record) = current(&case, &view.node) else { return };
-    let records = view.peers.as_ref().ok().map(|peers| crate::departure::records(peers, &record));
+    let records = view.peers.as_ref().ok().map(|peers| Known::new(peers.records(), &record));
     let order = Order {
         begun: record.since,
         hard: record.hard().or(case.hard),
-        records: records.as_deref().map_or(Records::Unread(&record), Records::Known),
+        records: records.map_or(Records::Unread(&record), Records::Known),
         ..crate::departure::order(&case)
     };
     for group in snapshot.aws.target_groups.iter().flatten() {

@@ -224,6 +224,13 @@ impl Signal {
             SignalKind::Interruption(_) => None,
         }
     }
+
+    /// Whether it says that the instance starts or runs: nobody waits for it, and most speak of new instances.
+    pub const fn is_start(&self) -> bool {
+        use InstanceState::{Pending, Running};
+        let SignalKind::Interruption(interruption) = &self.kind else { return false };
+        matches!(interruption.cause, Cause::State(Pending | Running))
+    }
 }
 
 /// One lifecycle action: the hook that holds the instance, and the token that answers it.

@@ -23,6 +23,7 @@ use crate::snapshot::aws::{RegistrationOwner, TargetGroup, TargetState};
 use crate::step::TargetId;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Where an instance stands with one target group.
@@ -110,14 +111,70 @@ pub struct Order<'a> {
 /// The records of the departing nodes, as far as they are known.
 #[derive(Clone, Copy, Debug)]
 pub enum Records<'a> {
-    /// All of them by instance, this one's included.
-    Known(&'a BTreeMap<InstanceId, Departure>),
+    /// All of them.
+    Known(Known<'a>),
     /// Only our own is: they were not listed, and nobody leaves on a guess.
     Unread(&'a Departure),
     /// There is no node to carry one.
     NoNode,
     /// There is no API server to ask.
     Unreachable,
+}
+
+/// All records by instance: as they were listed, and our own as it was just read.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    listed: &'a BTreeMap<InstanceId, Arc<Departure>>,
+    own: &'a Departure,
+}
+
+impl<'a> Known<'a> {
+    /// The list may be a moment older than our own record, and lack it.
+    pub const fn new(listed: &'a BTreeMap<InstanceId, Arc<Departure>>, own: &'a Departure) -> Self {
+        Self { listed, own }
+    }
+
+    fn own(&self) -> &'a Departure {
+        self.own
+    }
+
+    /// Those of the other departing nodes, by instance.
+    pub(crate) fn others(&self) -> impl Iterator<Item = (&'a InstanceId, &'a Departure)> + use<'a> {
+        let own = self.own;
+        let others = self.listed.iter().filter(move |(id, _)| **id != own.instance);
+        others.map(|(id, record)| (id, &**record))
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&'a InstanceId, &'a Departure)> + use<'a> {
+        self.others().chain([(&self.own.instance, self.own)])
+    }
+
+    /// How many nodes depart.
+    pub(crate) fn len(&self) -> usize {
+        self.listed.len() + usize::from(!self.listed.contains_key(&self.own.instance))
+    }
+
+    /// The others that are among `ids`. Both are sorted, so each is gone through once: in a storm both are a thousand.
+    fn others_in(
+        &self,
+        ids: &'a BTreeSet<String>,
+    ) -> impl Iterator<Item = (&'a InstanceId, &'a Departure)> + use<'a> {
+        let mut ids = ids.iter().map(String::as_str).peekable();
+        self.others().filter(move |(id, _)| {
+            while ids.next_if(|next| *next < id.as_str()).is_some() {}
+            ids.peek() == Some(&id.as_str())
+        })
+    }
+
+    /// All that are among `ids`.
+    fn all_in(
+        &self,
+        ids: &'a BTreeSet<String>,
+    ) -> impl Iterator<Item = (&'a InstanceId, &'a Departure)> + use<'a> {
+        let own = [(&self.own.instance, self.own)];
+        let own = own.into_iter().filter(|(id, _)| ids.contains(id.as_str()));
+        self.others_in(ids).chain(own)
+    }
 }
 
 /// Where this instance stands with `group`.
@@ -144,7 +201,7 @@ fn left(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Standing {
         .iter()
         .any(|target| target.id == order.me.as_str() && target.state == TargetState::Draining);
     let own = match order.records {
-        Records::Known(records) => records.get(order.me),
+        Records::Known(records) => Some(records.own()),
         Records::Unread(own) => Some(own),
         Records::NoNode | Records::Unreachable => None,
     };
@@ -179,18 +236,15 @@ fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
         // An outage may last: nobody leaves blindly for a policy's patience, only before AWS itself acts.
         Records::Unreachable => return blind(group, order, last_moment(group, order, policy)),
     };
-    let Some(mine) = records.get(order.me) else {
-        return unlisted(order);
-    };
+    let mine = records.own();
     let ordered_at = mine.ranked_at + ORDER_SETTLES;
     if ordered_at > order.now {
         return May::Later { at: ordered_at, why: Wait::OrderSettles };
     }
     let keep = keep(group, living, (order, records), policy);
-    let fits = |counted: &BTreeSet<String>, keep: usize| {
+    let fits = |counted: &'_ BTreeSet<String>, keep: usize| {
         let before_me = records
-            .iter()
-            .filter(|(id, _)| *id != order.me && counted.contains(id.as_str()))
+            .others_in(counted)
             .filter(|(id, record)| is_before(id, record, mine, (group, order)))
             .count();
         before_me < counted.len().saturating_sub(keep)
@@ -209,7 +263,7 @@ fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
 fn keep(
     group: &TargetGroup,
     living: &BTreeSet<String>,
-    (order, records): (&Order<'_>, &BTreeMap<InstanceId, Departure>),
+    (order, records): (&Order<'_>, Known<'_>),
     policy: &Policy,
 ) -> usize {
     if order.now >= latest(group, order, policy) {
@@ -227,10 +281,7 @@ pub(crate) fn all_fit(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -
         id == order.me || record.withdrawn_from(&group.arn).is_some()
     };
     let fit = |counted: &BTreeSet<String>, keep: usize| {
-        let leaving = records
-            .iter()
-            .filter(|(id, record)| counted.contains(id.as_str()) && leave(id, record))
-            .count();
+        let leaving = records.all_in(counted).filter(|(id, record)| leave(id, record)).count();
         leaving + keep <= counted.len()
     };
     let (living, rising) = (group.targets.living(), group.targets.rising());
@@ -246,7 +297,7 @@ pub(crate) fn fresh_for(group: &TargetGroup, order: &Order<'_>, policy: &Policy)
     if records.len() < STORM_NODES || group.owner == RegistrationOwner::Asg {
         return HEALTH_FRESH;
     }
-    let depart = records.keys().filter(|id| living.contains(id.as_str())).count();
+    let depart = records.all_in(living).count();
     let stay = living.len() - depart;
     if stay >= floor(group, living, records, policy) { STAYERS_FRESH } else { HEALTH_FRESH }
 }
@@ -309,15 +360,15 @@ pub fn is_last_living(group: &TargetGroup, instance: &InstanceId) -> bool {
 fn floor(
     group: &TargetGroup,
     living: &BTreeSet<String>,
-    records: &BTreeMap<InstanceId, Departure>,
+    records: Known<'_>,
     policy: &Policy,
 ) -> usize {
     let draining = group.targets.draining();
-    let gone = records.iter().filter(|(id, record)| {
-        !living.contains(id.as_str())
-            && (draining.contains(id.as_str()) || record.withdrawn_from(&group.arn).is_some())
-    });
-    let base = living.len() + gone.count();
+    let left = |(id, record): &(&InstanceId, &Departure)| {
+        record.withdrawn_from(&group.arn).is_some() || draining.contains(id.as_str())
+    };
+    let gone = records.all().filter(left).count() - records.all_in(living).filter(left).count();
+    let base = living.len() + gone;
     (base * usize::from(policy.floor_percent)).div_ceil(100).max(1)
 }
 

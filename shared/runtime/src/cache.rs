@@ -85,6 +85,13 @@ impl<K: Ord + Clone, V: Clone> Cache<K, V> {
         self.lock().by_key.remove(key);
     }
 
+    /// Changes what was put under this key, as old as it is.
+    pub fn revise(&self, key: &K, change: impl FnOnce(&V) -> V) {
+        if let Some(entry) = self.lock().by_key.get_mut(key) {
+            entry.value = change(&entry.value);
+        }
+    }
+
     /// Makes one entry old: `get` reads it anew, [`Self::within`] a longer age may still be content with it.
     pub fn outdate(&self, key: &K) {
         if let Some(entry) = self.lock().by_key.get_mut(key) {

@@ -196,7 +196,10 @@ impl Act<'_> {
         let bucket = &self.app.limits.elbv2_writes;
         let until = what.fresh_until.min(self.until);
         let outcome = match bucket.take(1, until, &self.app.clock).await {
-            Err(no_time) => Outcome::Skipped(no_time.to_string()),
+            Err(no_time) => {
+                let skipped = Outcome::Skipped(no_time.to_string());
+                return each(instances, "deregister", &what.change, &skipped);
+            }
             Ok(()) => {
                 let send = || cloud::elbv2::deregister(&self.app.aws.elbv2, &what.change);
                 let sent = retry::write(self.until, &self.app.clock, None, send).await;
@@ -207,7 +210,15 @@ impl Act<'_> {
                 outcome(sent)
             }
         };
-        self.app.kept.health.forget(&what.change.group);
+        let health = &self.app.kept.health;
+        if outcome == Outcome::Done {
+            // What is known of all the others stays good: in a storm another read may be long in coming.
+            health.revise(&what.change.group, |(read_at, targets)| {
+                (*read_at, targets.leaving(&what.change.targets))
+            });
+        } else {
+            health.outdate(&what.change.group);
+        }
         each(instances, "deregister", &what.change, &outcome)
     }
 
@@ -216,7 +227,7 @@ impl Act<'_> {
         let send = || cloud::elbv2::register(&self.app.aws.elbv2, &what);
         let bucket = Some(&self.app.limits.elbv2_writes);
         let outcome = outcome(retry::write(self.until, &self.app.clock, bucket, send).await);
-        self.app.kept.health.forget(&what.group);
+        self.app.kept.health.outdate(&what.group);
         each(instances, "register", &what, &outcome)
     }
 

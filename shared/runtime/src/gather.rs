@@ -106,9 +106,11 @@ pub async fn gather(
     if clusters(round, &snapshots).len() > 1 {
         round.node_until = until.min(app.clock.now() + NODE_MAX);
     }
+    let shared = Shared::default();
+    let shared = &shared;
     let found = snapshots.into_iter().map(|mut snapshot| {
         let found = async move {
-            let found = caught_in(find(round, &mut snapshot)).await;
+            let found = caught_in(find(round, &mut snapshot, shared)).await;
             Looked { snapshot, panic: found.err(), makes_way: false }
         };
         found.boxed_local()
@@ -117,8 +119,6 @@ pub async fn gather(
     if whom == For::CordonsFirst {
         make_way(app, &mut found);
     }
-    let shared = Shared::default();
-    let shared = &shared;
     let looks = found.into_iter().map(|mut looked| {
         let look = async move {
             if looked.panic.is_none() && !looked.makes_way {
@@ -248,9 +248,9 @@ async fn look_ahead(round: Round<'_>, snapshot: &Snapshot, shared: &Shared) {
 }
 
 /// One instance's node.
-async fn find(round: Round<'_>, snapshot: &mut Snapshot) {
+async fn find(round: Round<'_>, snapshot: &mut Snapshot, shared: &Shared) {
     if (round.app.wants_instance)(snapshot, &round.app.policy) {
-        cluster::node(round, snapshot).await;
+        cluster::node(round, snapshot, shared).await;
     }
 }
 

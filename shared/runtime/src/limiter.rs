@@ -67,6 +67,10 @@ const CROWD_PATIENCE: Duration = Duration::from_millis(300);
 /// How many functions of ours share the budgets, with as many environments each.
 const FUNCTIONS: u16 = 2;
 
+/// So many batches of a queue are worked on at once before its event source mapping adds more (AWS's page on scaling SQS
+/// mappings). Twice: the first looks of a storm wait for tokens that nobody uses. Half: the first ten batches use up all.
+const BEGINS_WITH: u16 = 5;
+
 /// Nobody else is busy.
 const ALONE: Busy = Busy { environments: 1, is_storm: false };
 
@@ -242,8 +246,11 @@ pub struct Limits {
     /// DescribeTargetHealth, DescribeTargetGroups and their attributes; likewise: the first look at a departure takes two
     /// reads for each target group.
     pub elbv2_reads: Bucket,
-    /// DescribeInstances and DescribeInstanceStatus: asked before it is known who departs, so always divided.
+    /// DescribeInstances and DescribeInstanceStatus for those that are interrupted: asked before it is known who departs, so
+    /// always divided; the burst only among as many environments as a storm begins with.
     pub ec2_reads: Bucket,
+    /// DescribeInstances for those that only a hook holds, which have more time.
+    pub ec2_reads_for_hooks: Bucket,
     /// All calls to Auto Scaling; likewise.
     pub autoscaling: Bucket,
 }
@@ -255,11 +262,16 @@ impl Limits {
             let part = share(budget, concurrency);
             Bucket::new(part.burst, part.per_second)
         };
+        let halved = |budget: Budget| share(budget, concurrency.saturating_mul(FUNCTIONS));
         let shared = |budget: Budget| Bucket::shared(share(budget, 1), concurrency);
         Self {
             elbv2_writes: shared(ELBV2_WRITES),
             elbv2_reads: shared(ELBV2_READS),
-            ec2_reads: bucket(EC2_READS),
+            ec2_reads: Bucket::new(
+                share(EC2_READS, concurrency.min(BEGINS_WITH)).burst,
+                halved(EC2_READS).per_second,
+            ),
+            ec2_reads_for_hooks: Bucket::new(halved(EC2_READS).burst, halved(EC2_READS).per_second),
             autoscaling: bucket(AUTOSCALING),
         }
     }

@@ -63,6 +63,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// starts with. Half: evictions of a few nodes wait for another receive. Twice: a hundred nodes wait for those that stand still.
 const STANDS_STILL_BELOW: usize = 50;
 
+/// So long, and up to twice as long, waits in a storm what says that an instance has started. Half: replacements are looked
+/// up while withdrawals use up what AWS grants. Twice: a node that was stopped and started stays cordoned for a minute more.
+const STARTS_WAIT: Duration = Duration::from_secs(30);
+
 /// Namespaces whose budgets are watched during one wait, in all clusters. Twice: a batch that is held everywhere opens
 /// as many more streams every two seconds. Half: with so many, some budgets open unseen until the timer.
 const BUDGET_WATCHES_MAX: usize = 8;
@@ -250,9 +254,16 @@ impl<'a> Slice<'a> {
 
     async fn turns(&mut self, until: Timestamp) {
         let storm = self.is_storm();
+        let mut put_off = Vec::new();
         if storm {
             self.app.limits.crowd();
+            put_off = self.put_off_starts();
         }
+        self.turns_for_open(until, storm).await;
+        self.open.append(&mut put_off);
+    }
+
+    async fn turns_for_open(&mut self, until: Timestamp, storm: bool) {
         while !self.open.is_empty() && self.ledger.turns() < TURNS_MAX {
             if self.app.clock.now() + TURN_MIN > until {
                 return;
@@ -272,6 +283,19 @@ impl<'a> Slice<'a> {
                 return;
             }
         }
+    }
+
+    /// Takes out whom nobody waits for: that an instance runs is said of each replacement, too, while others are still to be
+    /// cordoned.
+    fn put_off_starts(&mut self) -> Vec<Arrived> {
+        let now = self.app.clock.now();
+        let starts = |it: &mut Arrived| it.receives == 1 && it.signal.is_start();
+        let put_off: Vec<Arrived> = self.open.extract_if(.., starts).collect();
+        for arrived in &put_off {
+            let at = now + STARTS_WAIT + jitter(arrived.instance(), 1, STARTS_WAIT);
+            self.due.insert(part(arrived), at);
+        }
+        put_off
     }
 
     /// Whether more messages wait than this function's environments can take at once.

@@ -10,20 +10,17 @@ use crate::annotation::{Departure, FORCE, HOLD_UNTIL};
 use crate::arrival::undo;
 use crate::budget::{NodeOrder, node_order};
 use crate::decision::Course;
-use crate::id::InstanceId;
 use crate::judge::{Bench, judge, must_end_from};
 use crate::limits::{
     BLOCKED_AFTER, BLOCKED_REPORT_EVERY, ORDER_SETTLES, REMOVALS_AT_ONCE_MAX, SETTLING_LOOK,
 };
 use crate::policy::{Mode, Reaction};
 use crate::report::{Report, Stage};
-use crate::snapshot::cluster::{NodeView, Peers};
+use crate::snapshot::cluster::NodeView;
 use crate::step::{NodePatch, Note, NoteSubject, PatchPurpose, Removal, Step};
 use crate::time::Timestamp;
 use crate::verdict::{Forced, Held, Judged, Stays, Verdict};
-use crate::withdraw::{Order, Records};
-use std::borrow::Cow;
-use std::collections::BTreeMap;
+use crate::withdraw::{Known, Order, Records};
 
 /// Decides for a node that was found and verified.
 pub(super) fn decide(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
@@ -153,11 +150,11 @@ fn by(signal: &Admitted<'_>) -> String {
 
 fn cordoned(case: &Case<'_>, view: &NodeView, record: &Departure, mut report: Report) -> Course {
     report.record(record);
-    let records = view.peers.as_ref().ok().map(|peers| records(peers, record));
+    let records = view.peers.as_ref().ok().map(|peers| Known::new(peers.records(), record));
     let order = Order {
         begun: record.since,
         hard: record.hard().or(case.hard),
-        records: records.as_deref().map_or(Records::Unread(record), Records::Known),
+        records: records.map_or(Records::Unread(record), Records::Known),
         reserves: reserves(case, view, record),
         ..super::order(case)
     };
@@ -176,20 +173,6 @@ fn cordoned(case: &Case<'_>, view: &NodeView, record: &Departure, mut report: Re
     }
     steps.append(&mut withdrawal.steps);
     pods(case, view, record, (steps, &withdrawal), report)
-}
-
-/// The records of all departing nodes; ours as it was just read, since the list may be a moment older.
-pub(crate) fn records<'a>(
-    peers: &'a Peers,
-    own: &Departure,
-) -> Cow<'a, BTreeMap<InstanceId, Departure>> {
-    let listed = peers.records();
-    if listed.get(&own.instance) == Some(own) {
-        return Cow::Borrowed(listed);
-    }
-    let mut records = listed.clone();
-    records.insert(own.instance.clone(), own.clone());
-    Cow::Owned(records)
 }
 
 fn pods(

@@ -165,11 +165,11 @@ fn claims<'a>(
     group: &'a TargetGroup,
     order: &Order<'a>,
 ) -> impl Iterator<Item = (&'a InstanceId, &'a Withdrawn)> {
-    let (me, known) = match order.records {
-        Records::Known(records) => (order.me, Some(records)),
-        Records::Unread(_) | Records::NoNode | Records::Unreachable => (order.me, None),
+    let known = match order.records {
+        Records::Known(records) => Some(records),
+        Records::Unread(_) | Records::NoNode | Records::Unreachable => None,
     };
-    let others = known.into_iter().flatten().filter(move |(instance, _)| *instance != me);
+    let others = known.into_iter().flat_map(|known| known.others());
     others.filter_map(|(instance, record)| Some((instance, record.withdrawn_from(&group.arn)?)))
 }
 

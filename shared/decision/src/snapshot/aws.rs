@@ -3,6 +3,7 @@
 use super::Read;
 use crate::id::{AsgName, HookName, InstanceId, TargetGroupArn};
 use crate::signal::Transition;
+use crate::step::TargetId;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -247,6 +248,20 @@ impl Targets {
     /// shown that they fail. Empty where some target is healthy.
     pub fn rising(&self) -> &BTreeSet<String> {
         &self.0.rising
+    }
+
+    /// The same after these were deregistered: they drain.
+    #[must_use]
+    pub fn leaving(&self, left: &[TargetId]) -> Self {
+        let leaves = |target: &Target| {
+            left.iter().any(|it| it.id == target.id && it.port == target.port)
+        };
+        self.iter()
+            .map(|target| {
+                let state = if leaves(target) { TargetState::Draining } else { target.state };
+                Target { state, ..target.clone() }
+            })
+            .collect()
     }
 
     /// The ids of those that are draining.

@@ -12,12 +12,13 @@ use decision::limits::HEALTH_FRESH;
 use decision::policy::Policy;
 use decision::snapshot::aws::TargetState;
 use decision::time::Timestamp;
-use decision::withdraw::{May, Order, Records, Standing, standing};
+use decision::withdraw::{Known, May, Order, Records, Standing, standing};
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any};
 use proptest::test_runner::Config;
 use proptest::{option, prop_assert, proptest};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 const STEP: Duration = millis(500);
@@ -78,7 +79,7 @@ enum Deed {
 struct World {
     /// Healthy targets by instance, one set a step; the last is now.
     living: Vec<BTreeSet<usize>>,
-    records: BTreeMap<InstanceId, Departure>,
+    records: BTreeMap<InstanceId, Arc<Departure>>,
     deeds: BTreeMap<usize, Deed>,
     out: BTreeSet<usize>,
     taken: usize,
@@ -134,11 +135,11 @@ fn run(
 fn effects(world: &mut World, number: usize, step: usize) {
     match world.deeds.get(&number).cloned() {
         Some(Deed::Write { at, record }) if at <= step => {
-            world.records.insert(instance(number), record);
+            world.records.insert(instance(number), Arc::new(record));
             world.deeds.remove(&number);
         }
         Some(Deed::Call { at, read_at, lands, record }) if at <= step => {
-            world.records.insert(instance(number), record);
+            world.records.insert(instance(number), Arc::new(record));
             if STEP * u32::try_from(at - read_at).expect("few steps") > HEALTH_FRESH {
                 world.deeds.remove(&number);
             } else {
@@ -186,14 +187,14 @@ fn turn(
         since: SENT,
         begun: own.since,
         hard: own.hard(),
-        records: Records::Known(&world.records),
+        records: Records::Known(Known::new(&world.records, &own)),
         after_hook: true,
         reserves: BTreeMap::new(),
     };
     let Standing::Registered { may: May::Now, .. } = standing(&group, &order, policy) else {
         return None;
     };
-    let claim = withdrawn(Departure { withdrawn: Vec::new(), ..own.clone() }, "web", time(step));
+    let claim = withdrawn(Departure { withdrawn: Vec::new(), ..(*own).clone() }, "web", time(step));
     if own.withdrawn.is_empty() {
         return Some(Deed::Write { at, record: claim });
     }

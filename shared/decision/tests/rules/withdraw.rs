@@ -12,18 +12,24 @@ use decision::snapshot::aws::TargetState::{
 };
 use decision::snapshot::aws::{Balancer, RegistrationOwner, TargetGroup, TargetState};
 use decision::time::Timestamp;
-use decision::withdraw::{May, Order, Records, Standing, Wait, standing};
+use decision::withdraw::{Known, May, Order, Records, Standing, Wait, standing};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The present of most rows: long after every order settled, long before any last moment.
 const NOW: u64 = 60;
 
-fn records(records: impl IntoIterator<Item = Departure>) -> BTreeMap<InstanceId, Departure> {
-    records.into_iter().map(|record| (record.instance.clone(), record)).collect()
+fn records(records: impl IntoIterator<Item = Departure>) -> BTreeMap<InstanceId, Arc<Departure>> {
+    records.into_iter().map(|record| (record.instance.clone(), Arc::new(record))).collect()
 }
 
-fn departing(numbers: impl IntoIterator<Item = usize>) -> BTreeMap<InstanceId, Departure> {
+fn departing(numbers: impl IntoIterator<Item = usize>) -> BTreeMap<InstanceId, Arc<Departure>> {
     records(numbers.into_iter().map(record))
+}
+
+/// All records, as `me` sees them.
+fn known<'a>(records: &'a BTreeMap<InstanceId, Arc<Departure>>, me: &InstanceId) -> Records<'a> {
+    Records::Known(Known::new(records, &records[me]))
 }
 
 /// The order as instance `me` sees it at `now`, without a hard deadline.
@@ -43,13 +49,13 @@ fn order<'a>(me: &'a InstanceId, now: Timestamp, records: Records<'a>) -> Order<
 fn stand(
     group: &TargetGroup,
     me: usize,
-    records: &BTreeMap<InstanceId, Departure>,
+    records: &BTreeMap<InstanceId, Arc<Departure>>,
     floor: &str,
 ) -> Standing {
     let me = instance(me);
     standing(
         group,
-        &order(&me, after(NOW), Records::Known(records)),
+        &order(&me, after(NOW), known(records, &me)),
         &policy(&[("WITHDRAW_FLOOR", floor)]),
     )
 }
@@ -64,7 +70,7 @@ fn may(standing: Standing) -> May {
 /// The numbers of those that may leave now, of the departing ones.
 fn leavers(
     group: &TargetGroup,
-    records: &BTreeMap<InstanceId, Departure>,
+    records: &BTreeMap<InstanceId, Arc<Departure>>,
     floor: &str,
 ) -> Vec<usize> {
     (1..=10)
@@ -264,7 +270,7 @@ fn at_the_last_moment_the_floor_is_one() {
         let leave: Vec<usize> = (1..=4)
             .filter(|number| {
                 let me = instance(*number);
-                let order = Order { hard, ..order(&me, now, Records::Known(&listed)) };
+                let order = Order { hard, ..order(&me, now, known(&listed, &me)) };
                 matches!(
                     standing(&group, &order, &policy(&[])),
                     Standing::Registered { may: May::Now, .. }
@@ -274,7 +280,7 @@ fn at_the_last_moment_the_floor_is_one() {
         assert_eq!(leave, expected, "{name}");
     }
     let me = instance(4);
-    let last = standing(&group, &order(&me, after(300), Records::Known(&listed)), &policy(&[]));
+    let last = standing(&group, &order(&me, after(300), known(&listed, &me)), &policy(&[]));
     assert_eq!(may(last), May::LastLiving, "the last of the order stays for good");
 }
 
@@ -284,7 +290,7 @@ fn the_wait_for_the_floor_counts_from_our_record_and_not_from_an_old_signal() {
     let me = instance(4);
     // The signal waited an hour in the queue; the record is a minute old.
     let order =
-        Order { since: SENT - secs(3_600), ..order(&me, after(NOW), Records::Known(&listed)) };
+        Order { since: SENT - secs(3_600), ..order(&me, after(NOW), known(&listed, &me)) };
     let held = standing(&web(healthy(1..=4)), &order, &policy(&[]));
     assert_eq!(may(held), May::Later { at: after(300), why: Wait::Floor { living: 4, keep: 2 } });
 }
@@ -333,9 +339,10 @@ fn nobody_leaves_on_a_guess() {
     let unread = Records::Unread(&own[&me]);
     let unread = standing(&group, &order(&me, after(NOW), unread), &policy);
     assert_eq!(may(unread), unlisted, "the list failed");
-    let others = departing([2]);
-    let not_in = standing(&group, &order(&me, after(NOW), Records::Known(&others)), &policy);
-    assert_eq!(may(not_in), unlisted, "the list is without us");
+    let listed_before_us = departing([2]);
+    let records = Records::Known(Known::new(&listed_before_us, &own[&me]));
+    let before_others = standing(&group, &order(&me, after(NOW), records), &policy);
+    assert_eq!(may(before_others), May::Now, "the list is older than our record");
 }
 
 #[test]
@@ -435,7 +442,7 @@ fn check_left(row: &Left) {
         None => record(1),
     };
     let (me, listed) = (instance(1), records([own]));
-    let order = order(&me, after(row.now), Records::Known(&listed));
+    let order = order(&me, after(row.now), known(&listed, &me));
     let expected = row.expected.map_or(Standing::Clear, |(settled, drained)| Standing::Leaving {
         settled: after(settled),
         drained: after(drained),

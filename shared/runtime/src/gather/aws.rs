@@ -136,7 +136,7 @@ pub(super) async fn interrupted(round: Round<'_>, snapshots: &mut [Snapshot]) {
             None => asked.push(snapshot.instance.clone()),
         }
     }
-    describe(round, snapshots, &asked).await;
+    describe(round, &app.limits.ec2_reads, snapshots, &asked).await;
 }
 
 /// One DescribeInstanceStatus for all for which something was announced that is due.
@@ -176,10 +176,16 @@ pub(super) async fn instances(round: Round<'_>, snapshots: &mut [Snapshot]) {
             None => asked.push(snapshot.instance.clone()),
         }
     }
-    describe(round, snapshots, &asked).await;
+    describe(round, &app.limits.ec2_reads_for_hooks, snapshots, &asked).await;
 }
 
-async fn describe(round: Round<'_>, snapshots: &mut [Snapshot], asked: &[InstanceId]) {
+/// One DescribeInstances for these, and for others that are soon asked about.
+async fn describe(
+    round: Round<'_>,
+    bucket: &Bucket,
+    snapshots: &mut [Snapshot],
+    asked: &[InstanceId],
+) {
     let app = round.app;
     if asked.is_empty() {
         return;
@@ -187,7 +193,7 @@ async fn describe(round: Round<'_>, snapshots: &mut [Snapshot], asked: &[Instanc
     let mut ids = asked.to_vec();
     ids.extend(others(round, asked));
     let call = || cloud::ec2::instances(&app.aws.ec2, &ids);
-    let answer = read(round, &app.limits.ec2_reads, call).await;
+    let answer = read(round, bucket, call).await;
     for instance in answer.iter().flatten().map(|(_, instance)| instance) {
         if instance.state.is_up() {
             app.kept.instances.put(instance.id.clone(), instance.clone(), round.now);
@@ -251,7 +257,7 @@ pub(super) async fn target_groups(
     for (arn, owner) in wanted {
         // A group that was deleted has no targets to take out.
         let Some(facts) = facts.get(arn) else { continue };
-        let health = health(round, arn, me, shared).await;
+        let health = health(round, arn, snapshot, shared).await;
         if health.is_err() && !round.app.limits.elbv2_reads.is_empty() {
             // It did not fail for want of a token. Perhaps it was deleted meanwhile: the next turn describes it anew.
             round.app.kept.facts.forget(arn);
@@ -284,19 +290,20 @@ pub(super) async fn target_groups(
 async fn health(
     round: Round<'_>,
     arn: &TargetGroupArn,
-    me: &InstanceId,
+    snapshot: &Snapshot,
     shared: &Shared,
 ) -> Health {
     let app = round.app;
-    let kept = app.kept.health.get(arn, round.now);
+    let rationed = app.limits.elbv2_reads.is_empty();
+    // An old health is better than none, and than a wait that would make all the others old. Nothing leaves on its
+    // strength: the executor skips such a call.
+    let old = || app.kept.health.last(arn).filter(|_| rationed);
+    let kept = app.kept.health.get(arn, round.now).or_else(old);
     if let Some((read_at, targets)) = kept {
-        // An old health is better than none, and than a wait that would make all the others old. Nothing leaves on its
-        // strength: the executor skips such a call.
-        let rationed = app.limits.elbv2_reads.is_empty();
         let is_recent = round.now.since(read_at) < STORM_KEPT;
         if rationed
             || is_recent && app.limits.elbv2_reads.is_crowded()
-            || is_good(round, read_at, &targets, me)
+            || is_good(round, read_at, &targets, snapshot)
         {
             return Ok((read_at, targets));
         }
@@ -342,14 +349,23 @@ async fn read_health(round: Round<'_>, arn: &TargetGroupArn) -> Health {
 }
 
 /// Whether a health that was read before is good enough for this instance. What is still in may be taken out on its
-/// strength, so it must be fresh; that it is out is seen as well in an older one.
-fn is_good(round: Round<'_>, read_at: Timestamp, targets: &[Target], me: &InstanceId) -> bool {
+/// strength, so it must be fresh; that it is out is seen as well in an older one, though not in one from before its signals:
+/// it may have been registered since.
+fn is_good(
+    round: Round<'_>,
+    read_at: Timestamp,
+    targets: &[Target],
+    snapshot: &Snapshot,
+) -> bool {
+    let me = &snapshot.instance;
     let lasts = if is_in(targets, me) {
         HEALTH_FRESH / 2
     } else if targets.iter().any(|target| target.id == me.as_str()) {
         DRAINING_KEPT
-    } else {
+    } else if snapshot.signals.iter().all(|seen| seen.sent_at <= read_at) {
         OUT_KEPT
+    } else {
+        Duration::ZERO
     };
     round.now.since(read_at) < lasts
 }

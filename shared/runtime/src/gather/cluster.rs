@@ -32,21 +32,27 @@ async fn read<T>(
 }
 
 /// Finds the cluster and, in it, the node.
-pub(super) async fn node(round: Round<'_>, snapshot: &mut Snapshot) {
+pub(super) async fn node(round: Round<'_>, snapshot: &mut Snapshot, shared: &super::Shared) {
     snapshot.cluster = match looks::cluster(snapshot, &round.app.policy) {
         ClusterLook::No => ClusterView::NotAsked,
         ClusterLook::Unnamed => ClusterView::Unnamed,
-        ClusterLook::Ask(name) => ask(round, snapshot, name).await,
+        ClusterLook::Ask(name) => ask(round, snapshot, name, shared).await,
     };
 }
 
-async fn ask(round: Round<'_>, snapshot: &Snapshot, name: ClusterName) -> ClusterView {
+async fn ask(
+    round: Round<'_>,
+    snapshot: &Snapshot,
+    name: ClusterName,
+    shared: &super::Shared,
+) -> ClusterView {
     let client = match round.app.client(&name, round.until).await {
         Ok(Some(client)) => client,
         Ok(None) => return ClusterView::Deleted(name),
         Err(why) => return ClusterView::Unreachable { cluster: name, why },
     };
-    match find(round, snapshot, &name, &client).await {
+    let asks = Asks { round, cluster: &name, client: &client, shared: &shared.cluster };
+    match find(asks, snapshot).await {
         Ok(Found::Node(node)) => ClusterView::Reached { cluster: name, node: begin(*node) },
         Ok(Found::None) => ClusterView::Reached { cluster: name, node: NodeLookup::Absent },
         Ok(Found::NotListed) => {
@@ -55,41 +61,60 @@ async fn ask(round: Round<'_>, snapshot: &Snapshot, name: ClusterName) -> Cluste
                     .into();
             ClusterView::Unreachable { cluster: name, why }
         }
-        Err(error) => ClusterView::Unreachable { cluster: name, why: error.why() },
+        Err(why) => ClusterView::Unreachable { cluster: name, why },
     }
 }
 
 /// The node by its likely name, verified by its provider id; otherwise by a list, at most once a minute.
-async fn find(
-    round: Round<'_>,
-    snapshot: &Snapshot,
-    cluster: &ClusterName,
-    client: &kube::Client,
-) -> Tried<Found> {
+async fn find(asks: Asks<'_>, snapshot: &Snapshot) -> Result<Found, String> {
+    let Asks { round, cluster, client, .. } = asks;
     let app = round.app;
     let known = app.kept.nodes.get(&snapshot.instance, round.now);
     let likely = known.or_else(|| private_dns(snapshot));
-    if let Some(name) = likely {
-        let brief = Round { until: round.node_until, ..round };
-        let node = read(brief, cluster, || cluster::node(client, &name)).await;
-        if matches!(node, Err(Failure::CutOff)) && round.node_until < round.until {
-            app.kept.breakers.record(cluster, Reach::Silent, app.clock.now());
-        }
-        let node = node?;
-        if let Some(node) = node.filter(|node| is_of(node, &snapshot.instance)) {
-            app.kept.nodes.put(snapshot.instance.clone(), name, round.now);
-            return Ok(Found::Node(Box::new(node)));
-        }
+    if let Some(name) = likely
+        && let Some(node) = named(asks, name, &snapshot.instance).await?
+    {
+        return Ok(Found::Node(Box::new(node)));
+    }
+    if looks::only_takes_back(snapshot, &app.policy) {
+        // Most are replacements, whose nodes are still to come. What is to be taken back is on a node's record.
+        let departing = asks.peers(Age::Some).await.map_err(|unread| unread.why)?;
+        let Some(peer) = departing.iter().find(|peer| peer.instance == snapshot.instance) else {
+            return Ok(Found::None);
+        };
+        let node = named(asks, peer.node.clone(), &snapshot.instance).await?;
+        return Ok(node.map_or(Found::None, |node| Found::Node(Box::new(node))));
     }
     if app.kept.scanned.get(cluster, round.now).is_some() {
         return Ok(Found::NotListed);
     }
     app.kept.scanned.put(cluster.clone(), round.now, round.now);
-    let node = read(round, cluster, || cluster::find_node(client, &snapshot.instance)).await?;
+    let listed = read(round, cluster, || cluster::find_node(client, &snapshot.instance)).await;
+    let node = listed.map_err(|error| error.why())?;
     if let Some(node) = &node {
         app.kept.nodes.put(snapshot.instance.clone(), node.name.clone(), round.now);
     }
     Ok(node.map_or(Found::None, |node| Found::Node(Box::new(node))))
+}
+
+/// The node of this name, if it is this instance's.
+async fn named(
+    asks: Asks<'_>,
+    name: NodeName,
+    instance: &InstanceId,
+) -> Result<Option<Node>, String> {
+    let Asks { round, cluster, client, .. } = asks;
+    let app = round.app;
+    let brief = Round { until: round.node_until, ..round };
+    let node = read(brief, cluster, || cluster::node(client, &name)).await;
+    if matches!(node, Err(Failure::CutOff)) && round.node_until < round.until {
+        app.kept.breakers.record(cluster, Reach::Silent, app.clock.now());
+    }
+    let node = node.map_err(|error| error.why())?.filter(|node| is_of(node, instance));
+    if node.is_some() {
+        app.kept.nodes.put(instance.clone(), name, round.now);
+    }
+    Ok(node)
 }
 
 /// What a search for a node came to.
@@ -218,7 +243,8 @@ impl Asks<'_> {
             // From before the list on: what is written meanwhile may not be in it.
             let listed_at = clock.now();
             let peers = plain(read(round, cluster, || cluster::departing(client)).await);
-            let peers = peers.map(Peers::from);
+            let before = kept.last(cluster).unwrap_or_default();
+            let peers = peers.map(|peers| before.renewed(peers));
             if let Ok(peers) = &peers {
                 kept.put(cluster.clone(), peers.clone(), listed_at);
                 round.app.note_busy(listed_at);
