@@ -164,14 +164,14 @@ pub fn target_groups(
 }
 
 /// Whether, in a storm, another signal of the same instance has an earlier deadline and looks after its load balancers: AWS
-/// rations those looks. A pod that one of them leads to is held meanwhile. From the last moment for a withdrawal on nobody
-/// relies on the other, whose message may be lost or its function without a right.
+/// rations those looks. A pod that one of them leads to is held meanwhile. Soon after the last moment for a withdrawal nobody
+/// relies on the other any more, whose message may be lost or its function without a right.
 pub fn leaves_groups_to_other(snapshot: &Snapshot, policy: &Policy) -> bool {
     let departing = departing(snapshot, policy);
     let policy = overridden(policy, &departing);
     let case = Case::new(snapshot, &departing, &policy);
     let is_early =
-        |hard: Timestamp| snapshot.now + policy.settle_application + WITHDRAW_MARGIN < hard;
+        |hard: Timestamp| snapshot.now + policy.settle_application + WITHDRAW_MARGIN / 2 < hard;
     !departing.is_empty()
         && snapshot.memory.crowd >= STORM_NODES
         && case.more_urgent().is_some_and(is_early)

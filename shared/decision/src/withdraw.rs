@@ -145,25 +145,18 @@ impl<'a> Known<'a> {
         others.map(|(id, record)| (id, &**record))
     }
 
-    fn all(&self) -> impl Iterator<Item = (&'a InstanceId, &'a Departure)> + use<'a> {
-        self.others().chain([(&self.own.instance, self.own)])
-    }
-
     /// How many nodes depart.
     pub(crate) fn len(&self) -> usize {
         self.listed.len() + usize::from(!self.listed.contains_key(&self.own.instance))
     }
 
-    /// The others that are among `ids`. Both are sorted, so each is gone through once: in a storm both are a thousand.
+    /// The others that are among `ids`.
     fn others_in(
         &self,
         ids: &'a BTreeSet<String>,
     ) -> impl Iterator<Item = (&'a InstanceId, &'a Departure)> + use<'a> {
-        let mut ids = ids.iter().map(String::as_str).peekable();
-        self.others().filter(move |(id, _)| {
-            while ids.next_if(|next| *next < id.as_str()).is_some() {}
-            ids.peek() == Some(&id.as_str())
-        })
+        let mut is_in = sorted_in(ids);
+        self.others().filter(move |(id, _)| is_in(id))
     }
 
     /// All that are among `ids`.
@@ -171,9 +164,29 @@ impl<'a> Known<'a> {
         &self,
         ids: &'a BTreeSet<String>,
     ) -> impl Iterator<Item = (&'a InstanceId, &'a Departure)> + use<'a> {
-        let own = [(&self.own.instance, self.own)];
-        let own = own.into_iter().filter(|(id, _)| ids.contains(id.as_str()));
-        self.others_in(ids).chain(own)
+        let own = ids.contains(self.own.instance.as_str());
+        self.others_in(ids).chain(own.then_some((&self.own.instance, self.own)))
+    }
+
+    /// All that are not among `ids`.
+    fn all_but(
+        &self,
+        ids: &'a BTreeSet<String>,
+    ) -> impl Iterator<Item = (&'a InstanceId, &'a Departure)> + use<'a> {
+        let mut is_in = sorted_in(ids);
+        let own = !ids.contains(self.own.instance.as_str());
+        let own = own.then_some((&self.own.instance, self.own));
+        self.others().filter(move |(id, _)| !is_in(id)).chain(own)
+    }
+}
+
+/// Whether an instance is among `ids`, asked in the order of instances. Both are sorted, so each is gone through once: in a
+/// storm both are a thousand.
+fn sorted_in(ids: &BTreeSet<String>) -> impl FnMut(&InstanceId) -> bool + use<'_> {
+    let mut ids = ids.iter().map(String::as_str).peekable();
+    move |id| {
+        while ids.next_if(|next| *next < id.as_str()).is_some() {}
+        ids.peek() == Some(&id.as_str())
     }
 }
 
@@ -364,11 +377,10 @@ fn floor(
     policy: &Policy,
 ) -> usize {
     let draining = group.targets.draining();
-    let left = |(id, record): &(&InstanceId, &Departure)| {
-        record.withdrawn_from(&group.arn).is_some() || draining.contains(id.as_str())
-    };
-    let gone = records.all().filter(left).count() - records.all_in(living).filter(left).count();
-    let base = living.len() + gone;
+    let gone = records.all_but(living).filter(|(id, record)| {
+        draining.contains(id.as_str()) || record.withdrawn_from(&group.arn).is_some()
+    });
+    let base = living.len() + gone.count();
     (base * usize::from(policy.floor_percent)).div_ceil(100).max(1)
 }
 

@@ -67,9 +67,14 @@ const CROWD_PATIENCE: Duration = Duration::from_millis(300);
 /// How many functions of ours share the budgets, with as many environments each.
 const FUNCTIONS: u16 = 2;
 
-/// So many batches of a queue are worked on at once before its event source mapping adds more (AWS's page on scaling SQS
-/// mappings). Twice: the first looks of a storm wait for tokens that nobody uses. Half: the first ten batches use up all.
-const BEGINS_WITH: u16 = 5;
+/// So many environments are at work on a storm when its first looks are made: a mapping begins with five batches and adds five
+/// a second (AWS's page on scaling SQS mappings). Twice: a batch waits for a token while others have some left. Half: twenty
+/// of them ask EC2 for twice what it grants at once.
+const BEGINS_WITH: u16 = 12;
+
+/// Of EC2's budget, what only a hook holds has this part of what the interrupted have. Twice: a thousand hooks without a
+/// warning are looked up in half a minute. Half: both together ask for more than EC2 grants.
+const HOOKS_WAIT: u16 = 4;
 
 /// Nobody else is busy.
 const ALONE: Busy = Busy { environments: 1, is_storm: false };
@@ -262,26 +267,29 @@ impl Limits {
             let part = share(budget, concurrency);
             Bucket::new(part.burst, part.per_second)
         };
-        let halved = |budget: Budget| share(budget, concurrency.saturating_mul(FUNCTIONS));
+        let for_hooks = share(EC2_READS, concurrency.saturating_mul(HOOKS_WAIT));
         let shared = |budget: Budget| Bucket::shared(share(budget, 1), concurrency);
         Self {
             elbv2_writes: shared(ELBV2_WRITES),
             elbv2_reads: shared(ELBV2_READS),
             ec2_reads: Bucket::new(
                 share(EC2_READS, concurrency.min(BEGINS_WITH)).burst,
-                halved(EC2_READS).per_second,
+                share(EC2_READS, concurrency).per_second,
             ),
-            ec2_reads_for_hooks: Bucket::new(halved(EC2_READS).burst, halved(EC2_READS).per_second),
+            ec2_reads_for_hooks: Bucket::new(for_hooks.burst, for_hooks.per_second),
             autoscaling: bucket(AUTOSCALING),
         }
     }
 
     /// So many nodes depart at once, of which so many are still in a target group. One environment of each function may be at
-    /// work for each of them; in a storm only one of the functions looks after a node's load balancers.
+    /// work for each of them; in a storm only one of the functions looks after a node's load balancers, and when the last ones
+    /// leave, many still look at what drains.
     pub fn busy(&self, departing: usize, registered: usize) {
         let is_storm = departing >= STORM_NODES;
         let nodes = u16::try_from(registered).unwrap_or(u16::MAX);
-        let environments = if is_storm { nodes } else { nodes.saturating_mul(FUNCTIONS) };
+        let least = u16::try_from(STORM_NODES).unwrap_or(u16::MAX);
+        let environments =
+            if is_storm { nodes.max(least) } else { nodes.saturating_mul(FUNCTIONS) };
         let busy = Busy { environments, is_storm };
         self.elbv2_writes.busy(busy);
         self.elbv2_reads.busy(busy);

@@ -253,9 +253,8 @@ impl Targets {
     /// The same after these were deregistered: they drain.
     #[must_use]
     pub fn leaving(&self, left: &[TargetId]) -> Self {
-        let leaves = |target: &Target| {
-            left.iter().any(|it| it.id == target.id && it.port == target.port)
-        };
+        let leaves =
+            |target: &Target| left.iter().any(|it| it.id == target.id && it.port == target.port);
         self.iter()
             .map(|target| {
                 let state = if leaves(target) { TargetState::Draining } else { target.state };

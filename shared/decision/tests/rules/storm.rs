@@ -8,15 +8,18 @@ use crate::world::{
 use decision::annotation::Departure;
 use decision::decide::decide;
 use decision::decision::{Decision, Next};
+use decision::id::InstanceId;
 use decision::limits::{
     CLAIM_LASTS, CLAIM_SETTLES, HEALTH_FRESH, LEADER_ACTS, LOOKS_PER_SECOND, SHARED_LOOK,
     STAYERS_FRESH, STORM_NODES, WITHDRAW_MARGIN,
 };
 use decision::looks;
 use decision::snapshot::Snapshot;
-use decision::snapshot::aws::TargetGroup;
+use decision::snapshot::aws::{TargetGroup, Targets};
+use decision::snapshot::cluster::{Peer, Peers};
 use decision::step::{Step, TargetId};
 use decision::time::Timestamp;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Our node is the last of so many that wrote down at 60 s that they leave; a hundred more stay.
@@ -190,13 +193,14 @@ fn warned(hard: u64) -> Snapshot {
 }
 
 #[test]
-fn in_a_storm_the_more_urgent_signal_looks_after_the_load_balancers_until_the_last_moment() {
-    let last = act().settle_application + WITHDRAW_MARGIN;
+fn in_a_storm_the_more_urgent_signal_looks_after_the_load_balancers_until_after_the_last_moment() {
+    let last = act().settle_application + WITHDRAW_MARGIN / 2;
     let rows = [
         ("early", STORM_NODES, secs(10), true),
         ("no storm", STORM_NODES - 1, secs(10), false),
-        ("just before the last moment", STORM_NODES, secs(120) - last - secs(1), true),
-        ("the last moment", STORM_NODES, secs(120) - last, false),
+        ("the other's last moment", STORM_NODES, secs(110) - act().settle_application, true),
+        ("just before its end", STORM_NODES, secs(120) - last - secs(1), true),
+        ("it ends", STORM_NODES, secs(120) - last, false),
         ("over", STORM_NODES, secs(121), false),
     ];
     for (name, crowd, at, leaves) in rows {
@@ -208,6 +212,40 @@ fn in_a_storm_the_more_urgent_signal_looks_after_the_load_balancers_until_the_la
     let mut alone = departing();
     alone.memory.crowd = STORM_NODES;
     assert!(!looks::leaves_groups_to_other(&alone, &act()), "nobody else asks for it");
+}
+
+#[test]
+fn of_a_new_list_only_what_changed_is_read() {
+    let peer = |number: usize, record: &Departure| Peer {
+        instance: instance(number),
+        node: format!("node-{number}").parse().unwrap(),
+        annotation: record.text(),
+    };
+    let moved = Departure { ranked_at: after(9), ..record(2) };
+    let unreadable = Peer { annotation: "{".to_owned(), ..peer(4, &record(4)) };
+    let before = Peers::from(vec![peer(1, &record(1)), peer(2, &record(2)), peer(3, &record(3))]);
+    let now =
+        before.renewed(vec![peer(0, &record(0)), peer(1, &record(1)), peer(2, &moved), unreadable]);
+    let read: Vec<&InstanceId> = now.records().keys().collect();
+    assert_eq!(read, [&instance(0), &instance(1), &instance(2)], "{now:?}");
+    let is_same = |number| {
+        Arc::ptr_eq(&before.records()[&instance(number)], &now.records()[&instance(number)])
+    };
+    assert!(is_same(1), "read once");
+    assert!(!is_same(2));
+    assert_eq!(*now.records()[&instance(2)], moved);
+}
+
+#[test]
+fn a_call_is_known_before_the_group_is_read_again() {
+    let targets = Targets::from(healthy(1..=3));
+    let left = targets.leaving(&[target_id(&instance(2))]);
+    assert_eq!(
+        left.draining().iter().map(String::as_str).collect::<Vec<_>>(),
+        [instance(2).as_str()]
+    );
+    assert_eq!(left.living().len(), 2);
+    assert_eq!(left.len(), 3, "the others are as they were");
 }
 
 #[test]

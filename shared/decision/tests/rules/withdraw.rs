@@ -289,8 +289,7 @@ fn the_wait_for_the_floor_counts_from_our_record_and_not_from_an_old_signal() {
     let listed = departing(1..=4);
     let me = instance(4);
     // The signal waited an hour in the queue; the record is a minute old.
-    let order =
-        Order { since: SENT - secs(3_600), ..order(&me, after(NOW), known(&listed, &me)) };
+    let order = Order { since: SENT - secs(3_600), ..order(&me, after(NOW), known(&listed, &me)) };
     let held = standing(&web(healthy(1..=4)), &order, &policy(&[]));
     assert_eq!(may(held), May::Later { at: after(300), why: Wait::Floor { living: 4, keep: 2 } });
 }

@@ -168,6 +168,7 @@ pub struct Object {
 #[derive(Debug, Default)]
 struct Known {
     text: OnceLock<Box<[u8]>>,
+    meta: OnceLock<Box<[u8]>>,
     ready: OnceLock<bool>,
     node: OnceLock<Option<Arc<str>>>,
 }
@@ -306,7 +307,11 @@ impl Object {
         out.extend_from_slice(
             br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#,
         );
-        self.meta.write(out);
+        out.extend_from_slice(self.known.meta.get_or_init(|| {
+            let mut text = Vec::with_capacity(1024);
+            self.meta.write(&mut text);
+            text.into()
+        }));
         out.push(b'}');
     }
 

@@ -147,7 +147,8 @@ fn list_anew(world: &World, target: &Target, request: &Request) -> Result<Respon
     let more = last.filter(|_| rest > 0);
     let more = more.map(|key| (token(version, key), counted.then_some(rest)));
     let head = head(kinds(target, request), version, more);
-    let size: usize = chosen.iter().map(|(_, object)| object.size() + 1).sum();
+    let size = |object: &Object| if request.wants_metadata() { 1024 } else { object.size() + 1 };
+    let size: usize = chosen.iter().map(|(_, object)| size(object)).sum();
     let mut body = Vec::with_capacity(head.len() + size + 2);
     body.extend_from_slice(head.as_bytes());
     for (index, (_, object)) in chosen.into_iter().enumerate() {
