@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::header::AUTHORIZATION;
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderValue, Request, Response, Uri};
+use http::{HeaderValue, Request, Response, StatusCode, Uri};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper_rustls::HttpsConnectorBuilder;
@@ -18,6 +18,7 @@ use hyper_util::rt::TokioExecutor;
 use kube::client::Body;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
@@ -34,6 +35,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// answers are a whole slice; halved, a page of large pods from a busy server does not get through.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The same for an eviction. The API server writes the budget's status first, and tries again for ten seconds, every half
+/// second, where somebody else wrote it meanwhile. Who breaks that off may leave the budget's count lowered, for two minutes and
+/// for nothing. Halved, evictions in a storm are broken off; doubled, nothing: a slice ends before.
+const EVICTION_TIMEOUT: Duration = Duration::from_secs(11);
+
 /// How long an unused connection may be used again; longer than the pause between two turns, shorter
 /// than the pauses between invocations. A frozen environment does not notice that load balancers and
 /// servers gave its connections up. hyper compares monotonic instants when a connection is taken out of
@@ -44,9 +50,22 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// near its memory; halved, a page of full EndpointSlices may not be readable.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
-/// Makes the value of the `Authorization` header (`Bearer k8s-aws-v1.…`); asked at each request, so
-/// that a warm environment never sends an old token.
-pub type Bearer = Arc<dyn Fn() -> Result<HeaderValue, BoxError> + Send + Sync>;
+/// The bearer tokens of one cluster.
+#[derive(Clone)]
+pub struct Bearer {
+    /// Makes the value of the `Authorization` header (`Bearer k8s-aws-v1.…`); asked at each request, so
+    /// that a warm environment never sends an old token.
+    pub header: Arc<dyn Fn() -> Result<HeaderValue, BoxError> + Send + Sync>,
+    /// Told which header the API server answered with 401: it is not to be handed out again. The request
+    /// is not repeated here; the next one asks for a header.
+    pub refused: Arc<dyn Fn(&HeaderValue) + Send + Sync>,
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Bearer").finish_non_exhaustive()
+    }
+}
 
 /// Where an API server is and whose certificate it shows, as DescribeCluster says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,8 +97,15 @@ pub fn dial(endpoint: &Endpoint, bearer: Bearer) -> Result<kube::Client, Cluster
         .build::<_, Body>(https);
     Ok(wrap(tower::service_fn(move |request: Request<Body>| {
         let prepared = address(request, &base).and_then(|request| authorize(request, &bearer));
-        let http = http.clone();
-        async move { http.request(prepared?).await.map_err(BoxError::from) }
+        let (http, bearer) = (http.clone(), bearer.clone());
+        async move {
+            let (request, token) = prepared?;
+            let response = http.request(request).await.map_err(BoxError::from)?;
+            if response.status() == StatusCode::UNAUTHORIZED {
+                (bearer.refused)(&token);
+            }
+            Ok::<_, BoxError>(response)
+        }
     })))
 }
 
@@ -128,11 +154,15 @@ fn address(mut request: Request<Body>, base: &Uri) -> Result<Request<Body>, BoxE
     Ok(request)
 }
 
-fn authorize(mut request: Request<Body>, bearer: &Bearer) -> Result<Request<Body>, BoxError> {
-    let mut token = bearer().map_err(Unanswered::NoToken)?;
+/// The request with a token, and that token.
+fn authorize(
+    mut request: Request<Body>,
+    bearer: &Bearer,
+) -> Result<(Request<Body>, HeaderValue), BoxError> {
+    let mut token = (bearer.header)().map_err(Unanswered::NoToken)?;
     token.set_sensitive(true);
-    request.headers_mut().insert(AUTHORIZATION, token);
-    Ok(request)
+    request.headers_mut().insert(AUTHORIZATION, token.clone());
+    Ok((request, token))
 }
 
 /// The limit on each request; watches pass, since they end by their own `timeoutSeconds`.
@@ -160,6 +190,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let watches = is_watch(request.uri());
+        let limit = limit(request.uri());
         let answer = self.service.call(request);
         Box::pin(async move {
             if watches {
@@ -171,10 +202,15 @@ where
                 let body = Full::new(collect(body).await?).map_err(|never| match never {});
                 Ok(Response::from_parts(head, body.boxed_unsync()))
             };
-            let late = |_| Err(Unanswered::Late(REQUEST_TIMEOUT).into());
-            tokio::time::timeout(REQUEST_TIMEOUT, whole).await.unwrap_or_else(late)
+            let late = |_| Err(Unanswered::Late(limit).into());
+            tokio::time::timeout(limit, whole).await.unwrap_or_else(late)
         })
     }
+}
+
+/// How long this request may take.
+fn limit(uri: &Uri) -> Duration {
+    if uri.path().ends_with("/eviction") { EVICTION_TIMEOUT } else { REQUEST_TIMEOUT }
 }
 
 /// Whether this request asks for a stream of events.
@@ -208,8 +244,11 @@ mod tests {
 
     #[test]
     fn the_token_is_marked_so_that_nobody_prints_it() {
-        let bearer: Bearer = Arc::new(|| Ok(HeaderValue::from_static("Bearer secret")));
-        let request = authorize(Request::new(Body::empty()), &bearer).unwrap();
+        let bearer = Bearer {
+            header: Arc::new(|| Ok(HeaderValue::from_static("Bearer secret"))),
+            refused: Arc::new(|_| {}),
+        };
+        let (request, _) = authorize(Request::new(Body::empty()), &bearer).unwrap();
         let token = request.headers().get(AUTHORIZATION).unwrap();
         assert!(token.is_sensitive());
         assert!(!format!("{request:?}").contains("secret"));

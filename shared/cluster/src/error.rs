@@ -204,6 +204,16 @@ impl ClusterError {
         }
     }
 
+    /// Whether the limit on a request was over before its answer came.
+    pub fn is_late(&self) -> bool {
+        match &self.cause {
+            Cause::Transport(error) => {
+                matches!(error.downcast_ref::<Unanswered>(), Some(Unanswered::Late(_)))
+            }
+            _ => false,
+        }
+    }
+
     /// The server's words, without ours: `The disruption budget web needs 1 healthy pods and has 1
     /// currently` for a refused eviction, else the message of its `Status`.
     pub fn refusal(&self) -> Option<&str> {

@@ -13,8 +13,8 @@ use k8s_openapi::api::policy::v1::Eviction;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{DeleteOptions, ObjectMeta, Preconditions};
 
 /// Evicts the pod. The budget is asked before the precondition, so a pod that is another one by now may
-/// be answered with its budget's refusal; and since the API server tries a failed precondition again
-/// for ten seconds, a timeout may mean that too: look again.
+/// be answered with its budget's refusal. The API server tries again for ten seconds where somebody else
+/// wrote the budget, and where the precondition fails for a pod that does not run yet: the limit is longer here.
 pub async fn evict(client: &kube::Client, removal: &Removal) -> Result<(), ClusterError> {
     let PodKey { namespace, name } = &removal.pod;
     let eviction = Eviction {

@@ -1,10 +1,14 @@
 //! A watch that only wakes: the next turn looks for itself at what changed.
+//!
+//! A watch that breaks off waits its time out, so that whoever waits does not spin because of a broken server. One that we may
+//! not open says so at once: waiting goes on by the clock alone, and somebody should hear why.
 
 use crate::budget::{RawCount, in_namespace};
 use crate::call::Call;
 use crate::error::{ClusterError, Operation};
 use crate::pod::on_node;
 use decision::id::NodeName;
+use decision::step::Class;
 use http_body_util::BodyExt;
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -15,13 +19,13 @@ use std::time::Duration;
 const LINE_BYTES_MAX: usize = 1 << 20;
 
 /// Ends at the first event on one of the node's pods, at the latest after `timeout`. Events count from
-/// the resource version of an earlier list, or from now.
+/// the resource version of an earlier list, or from now. Fails, and at once, only where the watch is denied.
 pub async fn pods_changed(
     client: &kube::Client,
     node: &NodeName,
     resource_version: Option<&str>,
     timeout: Duration,
-) {
+) -> Result<(), ClusterError> {
     let call = on_node(Operation::WatchPods, node);
     let event = async {
         // Without a version the server would first send every pod that is there as "added".
@@ -32,46 +36,56 @@ pub async fn pods_changed(
         let call = call.with("resourceVersion", version);
         wait_for_event(client, watching(call, timeout), |_| true).await
     };
-    at_the_latest(timeout, event).await;
+    at_the_latest(timeout, event).await
 }
 
 /// Ends when one of these budgets of a namespace allows a disruption or is deleted, at the latest after
 /// `timeout`. Without a version, the server first sends what is there: a budget that opened since it was
 /// last read is not missed. A count that still allows none wakes nobody, since the controller writes one
-/// at every change of a pod.
+/// at every change of a pod. Fails, and at once, only where the watch is denied.
 pub async fn budget_opened(
     client: &kube::Client,
     namespace: &str,
     names: &BTreeSet<String>,
     timeout: Duration,
-) {
+) -> Result<(), ClusterError> {
     let mut call = in_namespace(Operation::WatchBudgets, namespace);
     if let [name] = names.iter().collect::<Vec<_>>().as_slice() {
         call = call.with("fieldSelector", format!("metadata.name={name}"));
     }
     let opens = |line: &[u8]| is_opened(line, names);
-    at_the_latest(timeout, wait_for_event(client, watching(call, timeout), opens)).await;
+    at_the_latest(timeout, wait_for_event(client, watching(call, timeout), opens)).await
 }
 
-/// No event came before the stream ended or failed.
-struct Silent;
+/// Why no event came.
+enum Silent {
+    /// We may not watch this.
+    Denied(ClusterError),
+    /// The stream ended or failed.
+    Broken,
+}
 
 impl From<ClusterError> for Silent {
-    fn from(_: ClusterError) -> Self {
-        Self
+    fn from(error: ClusterError) -> Self {
+        if error.class() == Class::Denied { Self::Denied(error) } else { Self::Broken }
     }
 }
 
 /// Waits for the event. If the watch breaks off, the rest of the time is waited out: whoever waits must
 /// not spin because of a broken server.
-async fn at_the_latest(timeout: Duration, event: impl Future<Output = Result<(), Silent>>) {
+async fn at_the_latest(
+    timeout: Duration,
+    event: impl Future<Output = Result<(), Silent>>,
+) -> Result<(), ClusterError> {
     let event = async {
-        if event.await.is_err() {
-            std::future::pending::<()>().await;
+        match event.await {
+            Ok(()) => Ok(()),
+            Err(Silent::Denied(error)) => Err(error),
+            Err(Silent::Broken) => std::future::pending().await,
         }
     };
     // Either way the time is over or something happened: look again.
-    drop(tokio::time::timeout(timeout, event).await);
+    tokio::time::timeout(timeout, event).await.unwrap_or(Ok(()))
 }
 
 fn watching(call: Call, timeout: Duration) -> Call {
@@ -89,20 +103,20 @@ async fn wait_for_event(
     let mut body = watch.open(client).await?.into_body();
     let mut line = Vec::new();
     while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Silent)?.into_data() else { continue };
+        let Ok(data) = frame.map_err(|_| Silent::Broken)?.into_data() else { continue };
         line.extend_from_slice(&data);
         while let Some(end) = line.iter().position(|byte| *byte == b'\n') {
             match kind(&line[..end]) {
                 Kind::Change if wakes(&line[..end]) => return Ok(()),
-                Kind::Error => return Err(Silent),
+                Kind::Error => return Err(Silent::Broken),
                 Kind::Change | Kind::Other => drop(line.drain(..=end)),
             }
         }
         if line.len() > LINE_BYTES_MAX {
-            return Err(Silent);
+            return Err(Silent::Broken);
         }
     }
-    Err(Silent)
+    Err(Silent::Broken)
 }
 
 /// Whether a change leaves one of these budgets open: it allows a disruption, or is no more.

@@ -59,6 +59,14 @@ fn guards<'a>(pod: &'a Pod, budgets: &'a [Budget]) -> impl Iterator<Item = &'a B
     })
 }
 
+/// The budget whose count the API server lowers when `pod` is evicted, as far as one was read.
+pub fn charged(pod: &Pod, budgets: &[Budget]) -> Option<PodKey> {
+    match allowance(pod, budgets) {
+        Allowance::Of { budget, .. } | Allowance::Exhausted(budget) => Some(budget),
+        Allowance::Free | Allowance::Several(_) => None,
+    }
+}
+
 /// What the budgets say of `pod`. Pods that are not running yet or have finished are not guarded (the API server's rule).
 pub fn allowance(pod: &Pod, budgets: &[Budget]) -> Allowance {
     if pod.phase != Phase::Running {

@@ -100,6 +100,28 @@ pub const REGISTERS_WITHIN: Duration = Duration::from_secs(600);
 /// seats at once. Half: it takes twice as many turns.
 pub const REMOVALS_AT_ONCE_MAX: usize = 10;
 
+/// Within this time after the first one of a turn, further evictions under one budget are begun; the others are left for the
+/// next turn. Half: a busy budget's pods cost twice the looks. Twice: the messages of a storm that nobody has looked at wait
+/// behind it, and the slice ends before the last answer.
+pub const EVICTIONS_BEGIN_WITHIN: Duration = Duration::from_secs(4);
+
+/// With less time than this until the slice ends no further eviction under a budget is begun: eleven tries of the API server.
+/// One that is broken off may have been counted by its budget, which then keeps a place for it for two minutes. Twice: a slice
+/// makes one eviction. Half: where every second try collides, one in fifty is broken off.
+pub const EVICTION_TAKES: Duration = Duration::from_secs(6);
+
+/// An eviction that takes so long collided with another write to its budget's status: the API server tries again after half a
+/// second, give or take a tenth. Half: a slow server looks like a busy budget. Twice: the first collision is not noticed.
+pub const EVICTION_COLLIDED: Duration = Duration::from_millis(450);
+
+/// The longest pause before an eviction under a budget on which ours collided, in one process. Half: a hundred processes still
+/// collide more often than they evict. Twice: who finds it free again waits for eight seconds.
+pub const EVICTION_PAUSE_MAX: Duration = Duration::from_secs(4);
+
+/// The pause after a first collision. Half: nothing is gained by it. Twice: a collision with the budget's own controller, the
+/// commonest one, costs as much as the collision.
+pub const EVICTION_PAUSE_MIN: Duration = Duration::from_millis(250);
+
 /// Between two tries of an eviction that was refused for another reason than a budget that we can read.
 pub const EVICTION_RETRY: Duration = Duration::from_secs(5);
 

@@ -1,7 +1,10 @@
 //! How often to look: often while seconds count, rarely in a drain of hours, always within the hook's heartbeat.
 
 use crate::id::InstanceId;
-use crate::limits::{CRASH_COSTS_AT_MOST, LOOK_EVERY, LOOK_EVERY_LATER, LOOKS_PER_SECOND};
+use crate::limits::{
+    CRASH_COSTS_AT_MOST, EVICTION_COLLIDED, EVICTION_PAUSE_MAX, EVICTION_PAUSE_MIN, LOOK_EVERY,
+    LOOK_EVERY_LATER, LOOKS_PER_SECOND,
+};
 use crate::time::Timestamp;
 use std::time::Duration;
 
@@ -27,6 +30,17 @@ pub fn crowded(now: Timestamp, instance: &InstanceId, receives: u32, nodes: usiz
     let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
     let every = Duration::from_secs(1) * nodes / LOOKS_PER_SECOND;
     now + every / 2 + jitter(instance, receives, every)
+}
+
+/// The longest pause before the next eviction under a budget, by the one before it and how long that eviction took. Processes
+/// do not see each other; each finds by its own collisions how many there are, as stations on one wire do. It grows more slowly
+/// than it shrinks, since the budget's controller writes as well, and would be taken for ever more of us.
+pub fn eviction_pause(before: Duration, took: Duration) -> Duration {
+    if took >= EVICTION_COLLIDED {
+        return (before * 3 / 2).clamp(EVICTION_PAUSE_MIN, EVICTION_PAUSE_MAX);
+    }
+    let half = before / 2;
+    if half < EVICTION_PAUSE_MIN / 2 { Duration::ZERO } else { half }
 }
 
 /// Spreads instants of many departures over `span`: a hash of the instance and the receive count, no chance in it.

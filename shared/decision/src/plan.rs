@@ -4,8 +4,10 @@
 //! Nothing here chooses; it only groups.
 
 use crate::decision::{Decision, Next};
-use crate::id::{InstanceId, TargetGroupArn};
-use crate::step::{Deregister, HookCall, HookResult, NodePatch, Note, Removal, Step, TargetChange};
+use crate::id::{InstanceId, PodKey, TargetGroupArn};
+use crate::step::{
+    Class, Deregister, HookCall, HookResult, NodePatch, Note, Outcome, Removal, Step, TargetChange,
+};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something to do, and for whom.
@@ -45,7 +47,12 @@ pub struct PlannedAnswer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Remove {
     /// By eviction.
-    Evict(Removal),
+    Evict {
+        /// Which pod.
+        pod: Removal,
+        /// The PodDisruptionBudget whose count is lowered for it.
+        budget: Option<PodKey>,
+    },
     /// By deletion with a clamped grace.
     Delete {
         /// Which pod.
@@ -53,6 +60,16 @@ pub enum Remove {
         /// Seconds, at least 1.
         grace_seconds: u32,
     },
+}
+
+impl Remove {
+    /// The budget whose count is lowered for it.
+    pub fn budget(&self) -> Option<&PodKey> {
+        match self {
+            Self::Evict { budget, .. } => budget.as_ref(),
+            Self::Delete { .. } => None,
+        }
+    }
 }
 
 /// Everything that a turn does, in waves.
@@ -97,6 +114,31 @@ pub fn join(decisions: &[Decision]) -> Plan {
     plan
 }
 
+/// Removals in lanes: those of one lane go one after the other, the lanes beside each other. Evictions under one budget share
+/// a lane: each writes the budget's status, and the API server lets who came second wait for half a second before it tries
+/// again, twenty times: many at once are slower than one after the other. Lanes of one removal come first: others may be long.
+pub fn lanes(removals: Vec<For<Remove>>) -> Vec<Vec<For<Remove>>> {
+    let (mut alone, mut shared) = (Vec::new(), BTreeMap::<PodKey, Vec<For<Remove>>>::new());
+    for removal in removals {
+        match removal.what.budget() {
+            Some(budget) => shared.entry(budget.clone()).or_default().push(removal),
+            None => alone.push(vec![removal]),
+        }
+    }
+    alone.into_iter().chain(shared.into_values()).collect()
+}
+
+/// Whether what became of one eviction says that the next ones under the same budget would fare alike: it is exhausted, or
+/// the server can't keep up. Anything else is about the one pod.
+pub fn ends_lane(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Done | Outcome::Skipped(_) => false,
+        Outcome::Failed { class, .. } => {
+            matches!(class, Class::Blocked | Class::Throttled(_) | Class::Again)
+        }
+    }
+}
+
 fn sort_in(plan: &mut Plan, calls: &mut Calls, instance: &InstanceId, step: Step) {
     let instance = instance.clone();
     match step {
@@ -106,7 +148,9 @@ fn sort_in(plan: &mut Plan, calls: &mut Calls, instance: &InstanceId, step: Step
                 plan.heartbeats.push(For { instance, what });
             }
         }
-        Step::Evict(pod) => plan.removals.push(For { instance, what: Remove::Evict(pod) }),
+        Step::Evict { pod, budget } => {
+            plan.removals.push(For { instance, what: Remove::Evict { pod, budget } });
+        }
         Step::Delete { pod, grace_seconds } => {
             plan.removals.push(For { instance, what: Remove::Delete { pod, grace_seconds } });
         }

@@ -20,7 +20,12 @@ pub enum Step {
     /// RegisterTargets: puts back what our own record says that we took out.
     Register(TargetChange),
     /// POST pods/eviction with the uid as precondition.
-    Evict(Removal),
+    Evict {
+        /// Which pod.
+        pod: Removal,
+        /// The PodDisruptionBudget whose count the API server lowers for it.
+        budget: Option<PodKey>,
+    },
     /// DELETE pod with a clamped grace (never 0) and the uid as precondition.
     Delete {
         /// Which pod.
@@ -175,7 +180,7 @@ impl fmt::Display for Step {
             Self::PatchNode(patch) => write!(out, "{} node {}", patch.purpose, patch.node),
             Self::Deregister(step) => write!(out, "deregister {}", step.change),
             Self::Register(change) => write!(out, "register {change}"),
-            Self::Evict(removal) => write!(out, "evict {}", removal.pod),
+            Self::Evict { pod, .. } => write!(out, "evict {}", pod.pod),
             Self::Delete { pod, grace_seconds } => {
                 write!(out, "delete {} with grace {grace_seconds} s", pod.pod)
             }

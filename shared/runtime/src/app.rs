@@ -16,7 +16,7 @@ use cloud::elbv2::GroupFacts;
 use cluster::ClusterError;
 use decision::decide::decide;
 use decision::decision::Decision;
-use decision::id::{AsgName, ClusterName, InstanceId, NodeName, TargetGroupArn};
+use decision::id::{AsgName, ClusterName, InstanceId, NodeName, PodKey, TargetGroupArn};
 use decision::limits::HEALTH_FRESH;
 use decision::looks::wants_instance;
 use decision::policy::Policy;
@@ -95,6 +95,7 @@ pub(crate) struct Kept {
     pub(crate) dialing: Once<ClusterName, Dialed>,
     pub(crate) delays: Cache<TargetGroupArn, Duration>,
     pub(crate) breakers: Breakers,
+    pub(crate) pauses: Cache<PodKey, Duration>,
     pub(crate) memory: Cache<InstanceId, Memory>,
     pub(crate) panicked: Cache<InstanceId, Timestamp>,
     pub(crate) foreign: Cache<InstanceId, Foreign>,
@@ -127,6 +128,8 @@ mod keeps {
     /// That an instance is not ours. Half: the account's other instances are looked up twice as often. Twice: a group that
     /// is put into our care is heard of twenty minutes later.
     pub(super) const FOREIGN: Duration = Duration::from_secs(600);
+    /// That evictions under a budget collide: as long as a storm's next look may be away.
+    pub(super) const PAUSE: Duration = Duration::from_secs(30);
     /// What was learned about an instance by acting.
     pub(super) const MEMORY: Duration = Duration::from_secs(3600);
 }
@@ -148,6 +151,7 @@ impl Kept {
             dialing: Once::default(),
             delays: Cache::bounded(REMEMBERED_MAX, keeps::FACTS),
             breakers: Breakers::default(),
+            pauses: Cache::bounded(REMEMBERED_MAX, keeps::PAUSE),
             memory: Cache::bounded(REMEMBERED_MAX, keeps::MEMORY),
             panicked: Cache::bounded(REMEMBERED_MAX, keeps::MEMORY),
             foreign: Cache::bounded(FOREIGN_MAX, keeps::FOREIGN),

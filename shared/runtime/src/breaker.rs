@@ -10,7 +10,7 @@
 //!      └──────────────────── any answer ──────────────────────────────┘
 //! ```
 
-use cluster::ClusterError;
+use cluster::{ClusterError, Operation};
 use decision::id::ClusterName;
 use decision::step::Class;
 use decision::time::Timestamp;
@@ -59,6 +59,8 @@ impl Reach {
         match outcome {
             Ok(_) => Self::Answered,
             Err(error) if error.refusal().is_some() => Self::Answered,
+            // The API server itself tries for ten seconds to write the budget: it is busy with that, not gone.
+            Err(error) if error.operation() == Operation::Evict && error.is_late() => Self::Unknown,
             Err(error) if error.class() == Class::Again => Self::Silent,
             Err(_) => Self::Unknown,
         }
@@ -151,6 +153,25 @@ mod tests {
             breakers.record(&shop, Reach::Silent, at(0));
         }
         (breakers, shop)
+    }
+
+    /// An API server that never answers.
+    fn silent() -> kube::Client {
+        cluster::wrap(tower::service_fn(|_: http::Request<kube::client::Body>| {
+            std::future::pending::<Result<http::Response<kube::client::Body>, std::io::Error>>()
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_eviction_that_the_server_is_busy_with_is_no_silence_but_a_read_is() {
+        let pod = decision::step::Removal {
+            pod: "shop/web-1".parse().unwrap(),
+            uid: "uid-1".parse().unwrap(),
+        };
+        let evicted = cluster::evict(&silent(), &pod).await;
+        assert_eq!(Reach::of(&evicted), Reach::Unknown);
+        let listed = cluster::budgets(&silent()).await;
+        assert_eq!(Reach::of(&listed), Reach::Silent);
     }
 
     #[test]

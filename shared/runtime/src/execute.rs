@@ -9,13 +9,16 @@ use crate::retry::{self, Classed, Failure};
 use cloud::autoscaling::{Beat, Completed};
 use cluster::ClusterError;
 use decision::id::{ClusterName, InstanceId};
-use decision::plan::{For, ForMany, Plan, PlannedAnswer, Remove};
+use decision::limits::{EVICTION_TAKES, EVICTIONS_BEGIN_WITHIN};
+use decision::pace::jitter;
+use decision::plan::{For, ForMany, Plan, PlannedAnswer, Remove, ends_lane, lanes};
 use decision::snapshot::HookState;
 use decision::step::{Class, Deregister, HookCall, NodePatch, Note, Outcome, TargetChange};
 use decision::time::Timestamp;
 use futures_util::StreamExt;
 use futures_util::stream;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Calls at once in one wave. A batch is ten messages; ten evictions of each would take a hundred of the API server's
 /// seats. Twice: an API server of the smallest size queues. Half: a storm's evictions take twice as long.
@@ -113,7 +116,9 @@ async fn waves(act: Act<'_>, plan: Plan) -> Vec<Done> {
     steps.extend(patches.into_iter().chain(heartbeats));
     steps.extend(wave(plan.deregister, |what| act.deregister(what)).await.into_iter().flatten());
     steps.extend(wave(plan.register, |what| act.register(what)).await.into_iter().flatten());
-    steps.extend(wave(plan.removals, |what| act.remove(what)).await);
+    let began = act.app.clock.now();
+    let removed = wave(lanes(plan.removals), |lane| act.remove_each(lane, began)).await;
+    steps.extend(removed.into_iter().flatten());
     steps.extend(wave(plan.notes, |what| act.note(what)).await);
     steps
 }
@@ -231,11 +236,46 @@ impl Act<'_> {
         each(instances, "register", &what, &outcome)
     }
 
+    /// One after the other, until what became of one speaks for all that follow, or the time is over.
+    async fn remove_each(&self, lane: Vec<For<Remove>>, began: Timestamp) -> Vec<Done> {
+        let last = (began + EVICTIONS_BEGIN_WITHIN).min(self.until - EVICTION_TAKES);
+        let (mut done, mut left) = (Vec::new(), None);
+        for removal in lane {
+            let at = self.app.clock.now() + self.pause(&removal);
+            if left.is_none() && at > last && (!done.is_empty() || at > self.app.clock.now()) {
+                left = Some("others under its budget take the time of this turn");
+            }
+            if let Some(why) = left {
+                done.push(skipped(removal, why));
+                continue;
+            }
+            self.app.clock.sleep_until(at).await;
+            let budget = removal.what.budget().cloned();
+            let one = self.remove(removal).await;
+            if let Some(budget) = budget {
+                self.remember_eviction_took(budget, self.app.clock.now().since(at));
+            }
+            left = ends_lane(&one.outcome).then_some("another under its budget failed");
+            done.push(one);
+        }
+        done
+    }
+
+    /// How long to wait before this removal, because evictions under its budget collided.
+    fn pause(&self, removal: &For<Remove>) -> Duration {
+        let now = self.app.clock.now();
+        let budget = removal.what.budget();
+        let longest = budget.and_then(|budget| self.app.kept.pauses.get(budget, now));
+        // Another one each time: by the millisecond.
+        let seed = u32::try_from(now.millis() & i64::from(u32::MAX)).unwrap_or_default();
+        longest.map_or(Duration::ZERO, |longest| jitter(&removal.instance, seed, longest))
+    }
+
     async fn remove(&self, removal: For<Remove>) -> Done {
         let For { instance, what } = removal;
         let asked_at = self.app.clock.now();
         let (kind, pod, outcome) = match what {
-            Remove::Evict(pod) => {
+            Remove::Evict { pod, .. } => {
                 let outcome = match self.client(&instance).await {
                     Ok((client, name)) => {
                         self.written(name, || cluster::evict(&client, &pod)).await
@@ -283,6 +323,17 @@ impl Act<'_> {
         }
         answer.messages.into_iter().map(|message| (message, answered.clone())).collect()
     }
+}
+
+/// A removal that was not tried.
+fn skipped(removal: For<Remove>, why: &str) -> Done {
+    let For { instance, what } = removal;
+    let (kind, pod) = match what {
+        Remove::Evict { pod, .. } => ("evict", pod),
+        Remove::Delete { pod, .. } => ("delete", pod),
+    };
+    let outcome = Outcome::Skipped(why.to_owned());
+    Done { instance, kind, subject: pod.pod.to_string(), outcome }
 }
 
 /// One call's outcome for each instance that it was made for.

@@ -15,6 +15,7 @@ use crate::news;
 use crate::record::{Fate, Ledger};
 use crate::turn::{self, Turn};
 use cloud::sqs::Hide;
+use cluster::{ClusterError, Operation};
 use decision::decision::{Decision, Ending, Next};
 use decision::id::{ClusterName, InstanceId, NodeName, PodKey};
 use decision::limits::{HIDE_MAX, STORM_SPREAD};
@@ -23,6 +24,7 @@ use decision::report::Watch;
 use decision::time::Timestamp;
 use futures_util::future::{FutureExt as _, join_all, select_all};
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -127,6 +129,8 @@ struct Slice<'a> {
     unreadable: Vec<Unreadable>,
     /// The last decision about each instance.
     decisions: BTreeMap<InstanceId, Decision>,
+    /// Watches whose denial was told.
+    denied: RefCell<BTreeSet<(ClusterName, Operation)>>,
     ledger: Ledger,
 }
 
@@ -158,6 +162,7 @@ impl<'a> Slice<'a> {
             failed: BTreeSet::new(),
             unreadable: inbox.unreadable,
             decisions: BTreeMap::new(),
+            denied: RefCell::default(),
             ledger,
         }
     }
@@ -410,7 +415,7 @@ impl<'a> Slice<'a> {
         let opened =
             budgets.iter().take(BUDGET_WATCHES_MAX).map(|((cluster, namespace), names)| {
                 let opened = async |client, left| {
-                    cluster::budget_opened(&client, namespace, names, left).await;
+                    cluster::budget_opened(&client, namespace, names, left).await
                 };
                 self.event(cluster, wake, opened).boxed_local()
             });
@@ -444,17 +449,29 @@ impl<'a> Slice<'a> {
         (nodes, budgets)
     }
 
-    /// Ends with a watch on the cluster; not before `wake` if it can't be reached.
+    /// Ends with a watch on the cluster; not before `wake` if it can't be reached or may not be watched.
     async fn event(
         &self,
         cluster: &ClusterName,
         wake: Timestamp,
-        watch: impl AsyncFnOnce(kube::Client, Duration),
+        watch: impl AsyncFnOnce(kube::Client, Duration) -> Result<(), ClusterError>,
     ) {
-        let Ok(Some(client)) = self.app.client(cluster, wake).await else {
-            return self.app.clock.sleep_until(wake).await;
-        };
-        watch(client, self.app.clock.now().until(wake)).await;
+        if let Ok(Some(client)) = self.app.client(cluster, wake).await {
+            match watch(client, self.app.clock.now().until(wake)).await {
+                Ok(()) => return,
+                Err(denied) => self.warn_of(cluster, &denied),
+            }
+        }
+        self.app.clock.sleep_until(wake).await;
+    }
+
+    /// A watch that is denied costs seconds and nothing else, so nobody would notice: once in a slice it is told.
+    fn warn_of(&self, cluster: &ClusterName, denied: &ClusterError) {
+        let mut told = self.denied.borrow_mut();
+        if told.insert((cluster.clone(), denied.operation())) {
+            let (step, error) = (denied.operation().to_string(), denied.why());
+            tracing::warn!(%cluster, step, error, "a right is missing, woken by the clock alone");
+        }
     }
 
     fn due_at(&self, arrived: &Arrived, now: Timestamp) -> Timestamp {

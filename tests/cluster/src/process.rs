@@ -5,7 +5,7 @@
 
 use crate::error::StartError;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -108,19 +108,35 @@ impl Drop for Process {
     }
 }
 
+/// How many names are tried for a new folder: what a killed run left lies in the way of a later one with its process number.
+const FOLDERS_MAX: u32 = 1_000;
+
 /// A temporary folder that goes with its owner.
 #[derive(Debug)]
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
+    /// A folder that nobody had before: what an etcd of a killed run left would be found again by this one.
     pub(crate) fn new() -> Result<Self, StartError> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("ebbtide-cluster-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path)
-            .map_err(StartError::system(format!("make folder {}", path.display())))?;
-        Ok(Self(path))
+        Self::new_in(&std::env::temp_dir(), &NUMBER)
+    }
+
+    fn new_in(parent: &Path, number: &AtomicU32) -> Result<Self, StartError> {
+        for _ in 0..FOLDERS_MAX {
+            let number = number.fetch_add(1, Ordering::Relaxed);
+            let path = parent.join(format!("ebbtide-cluster-{}-{number}", std::process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Self(path)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => {
+                    let what = format!("make folder {}", path.display());
+                    return Err(StartError::system(what)(error));
+                }
+            }
+        }
+        let what = format!("find a name for a folder in {}", parent.display());
+        Err(StartError::system(what)(ErrorKind::AlreadyExists.into()))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -155,4 +171,21 @@ pub(crate) fn free_ports<const N: usize>() -> Result<[u16; N], StartError> {
         held.push(listener);
     }
     Ok(ports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_an_earlier_run_is_left_alone() {
+        let parent = Folder::new().unwrap();
+        let of = |number: u32| Folder::new_in(parent.path(), &AtomicU32::new(number)).unwrap();
+        let left = of(0);
+        left.write("wal", "of a killed run").unwrap();
+        let fresh = of(0);
+        assert_ne!(fresh.path(), left.path());
+        assert_eq!(fs::read_dir(fresh.path()).unwrap().count(), 0);
+        assert!(left.path().join("wal").exists());
+    }
 }

@@ -50,6 +50,8 @@ pub struct Process {
     pub cpu_to_next: Option<Duration>,
     /// The most memory that it held when it was last looked at, in bytes.
     pub peak_memory_bytes: Option<u64>,
+    /// Whether it was ended because it did not ask for its first invocation in time.
+    pub init_timed_out: bool,
     /// How it ended.
     pub exit: Option<ExitStatus>,
 }
@@ -59,6 +61,8 @@ pub struct Process {
 pub(crate) struct Job {
     pub(crate) request_id: String,
     pub(crate) payload: String,
+    /// When its timeout is over, in the world's milliseconds; `None`: counted from when it is handed out.
+    pub(crate) ends_at: Option<i64>,
     /// Told when it is handed out.
     pub(crate) handed: oneshot::Sender<()>,
     /// Told what comes of it: the answer's body, or the error's.
@@ -100,6 +104,7 @@ impl Fleet {
             start_to_next: None,
             cpu_to_next: None,
             peak_memory_bytes: None,
+            init_timed_out: false,
             exit: None,
         };
         let used_at = Instant::now();

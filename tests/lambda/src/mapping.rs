@@ -24,7 +24,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-/// Lambda gives an environment ten seconds to ask for its first invocation.
+/// Lambda gives an environment ten seconds to ask for its first invocation. Who has not asked by then is started anew, and the
+/// second start is a part of the invocation: its time counts against the function's timeout.
 const INIT_MAX: Duration = Duration::from_secs(10);
 
 /// The longest time between two looks at the queue and the processes. What is visible is found as late as this;
@@ -69,6 +70,16 @@ impl Mapping {
         function: Function,
         source: lambda::Mapping,
     ) -> io::Result<Self> {
+        Self::start_with_init(sandbox, function, source, INIT_MAX)
+    }
+
+    /// The same with another limit on a process's first start.
+    pub fn start_with_init(
+        sandbox: &Sandbox,
+        function: Function,
+        source: lambda::Mapping,
+        init_max: Duration,
+    ) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (fleet, failures) = (Arc::default(), Arc::default());
         let (sandbox, shared, failed) =
@@ -78,7 +89,8 @@ impl Mapping {
         let name = format!("mapping of {}", source.queue);
         let thread = thread::Builder::new().name(name).spawn(move || {
             let poller = Poller::start(Trigger::Queue(source), sandbox.now());
-            let worker = Worker { sandbox, function, fleet: shared, failures: failed, poller };
+            let (fleet, failures) = (shared, failed);
+            let worker = Worker { sandbox, function, init_max, fleet, failures, poller };
             runtime.block_on(worker.run(stopped));
         })?;
         Ok(Self { fleet, failures, stop: Some(stop), thread: Some(thread) })
@@ -143,9 +155,13 @@ struct Begun {
     api: Option<LocalBoxFuture<'static, ()>>,
 }
 
+/// The end of an invocation to wait for, and a new process's Runtime API.
+type Invoked = (LocalBoxFuture<'static, Finished>, Option<LocalBoxFuture<'static, ()>>);
+
 /// How an invocation ended.
 struct Finished {
     number: u32,
+    event: Value,
     batch: Vec<Message>,
     outcome: Outcome,
     busy_ms: Millis,
@@ -153,13 +169,25 @@ struct Finished {
 
 enum Outcome {
     Returned(Returned),
+    /// It did not ask for its first invocation in time.
+    NotStarted,
     TimedOut,
     Died,
+}
+
+/// What bounds a process's way to its invocation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Init {
+    /// A limit of its own, which costs the invocation nothing.
+    Free,
+    /// The invocation's timeout: the start before took too long.
+    Charged,
 }
 
 struct Worker {
     sandbox: Sandbox,
     function: Function,
+    init_max: Duration,
     fleet: Arc<Mutex<Fleet>>,
     failures: Arc<Mutex<Vec<String>>>,
     poller: Poller,
@@ -177,29 +205,19 @@ impl Worker {
             }
             let (due, wake_at) = self.due();
             for (event, batch) in due {
-                match self.begin(&event) {
-                    Ok(Begun { number, invocation, api }) => {
-                        apis.extend(api);
-                        let started = self.sandbox.now();
-                        let sandbox = self.sandbox.clone();
-                        invocations.push(Box::pin(async move {
-                            let outcome = invocation.await;
-                            let busy_ms = sandbox.now() - started;
-                            Finished { number, batch, outcome, busy_ms }
-                        }));
-                    }
-                    Err(error) => {
-                        self.fail(format!("{}: {error}", self.function.binary.display()));
-                        let returned = Err(error.to_string());
-                        self.poller.finish(&mut self.sandbox.world(), &batch, &returned);
-                    }
+                if let Some((finished, api)) = self.invoke(event, batch, Init::Free) {
+                    invocations.push(finished);
+                    apis.extend(api);
                 }
             }
             tokio::select! {
                 biased;
                 _ = &mut stopped => return,
                 Some(finished) = invocations.next(), if !invocations.is_empty() => {
-                    self.settle(finished);
+                    if let Some((finished, api)) = self.settle(finished) {
+                        invocations.push(finished);
+                        apis.extend(api);
+                    }
                 }
                 Some(()) = apis.next(), if !apis.is_empty() => {}
                 () = self.sandbox.sleep_until(wake_at) => {}
@@ -221,9 +239,30 @@ impl Worker {
         (due, wake_at)
     }
 
-    /// Gives an event to an idle process or to a new one.
-    fn begin(&self, event: &Value) -> io::Result<Begun> {
-        let idle = lock(&self.fleet).idle();
+    /// Hands a batch out; nothing if there is no process for it.
+    fn invoke(&mut self, event: Value, batch: Vec<Message>, init: Init) -> Option<Invoked> {
+        match self.begin(&event, init) {
+            Ok(Begun { number, invocation, api }) => {
+                let (started, sandbox) = (self.sandbox.now(), self.sandbox.clone());
+                let finished = Box::pin(async move {
+                    let outcome = invocation.await;
+                    let busy_ms = sandbox.now() - started;
+                    Finished { number, event, batch, outcome, busy_ms }
+                });
+                Some((finished, api))
+            }
+            Err(error) => {
+                self.fail(format!("{}: {error}", self.function.binary.display()));
+                let returned = Err(error.to_string());
+                self.poller.finish(&mut self.sandbox.world(), &batch, &returned);
+                None
+            }
+        }
+    }
+
+    /// Gives an event to an idle process or to a new one; after a start that took too long, to a new one.
+    fn begin(&self, event: &Value, init: Init) -> io::Result<Begun> {
+        let idle = lock(&self.fleet).idle().filter(|_| init == Init::Free);
         let (number, api) = match idle {
             Some(number) => (number, None),
             None => self.start_process().map(|(number, api)| (number, Some(api)))?,
@@ -237,16 +276,23 @@ impl Worker {
             }
             random_id(&mut world)
         };
-        let job = Job { request_id, payload: event.to_string(), handed, posted, free };
+        let (timeout_ms, payload) = (self.function.timeout_ms, event.to_string());
+        let ends_at = (init == Init::Charged).then(|| self.sandbox.now() + timeout_ms);
+        let job = Job { request_id, payload, ends_at, handed, posted, free };
         lock(&self.fleet).give(number, job)?;
-        let timeout = Duration::from_millis(self.function.timeout_ms.unsigned_abs());
+        let timeout = Duration::from_millis(timeout_ms.unsigned_abs());
+        let (limit, late) = match init {
+            Init::Free => (self.init_max, Outcome::NotStarted),
+            Init::Charged => (timeout, Outcome::TimedOut),
+        };
         let invocation = Box::pin(async move {
-            match tokio::time::timeout(INIT_MAX, was_handed).await {
+            let began = Instant::now();
+            match tokio::time::timeout(limit, was_handed).await {
                 Ok(Ok(())) => {}
                 Ok(Err(_)) => return Outcome::Died,
-                Err(_) => return Outcome::TimedOut,
+                Err(_) => return late,
             }
-            let end = Instant::now() + timeout;
+            let end = if init == Init::Charged { began } else { Instant::now() } + timeout;
             match tokio::time::timeout_at(end, was_posted).await {
                 Ok(Ok(result)) => {
                     // An answer counts, whatever becomes of the process after it.
@@ -269,15 +315,16 @@ impl Worker {
         let address = listener.local_addr()?;
         let listener = TcpListener::from_std(listener)?;
         let Function { name, binary, environment, aws_url, .. } = &self.function;
-        let (number, region, arn, key) = {
+        let (number, region, arn, [id, secret, token]) = {
             let mut world = self.sandbox.world();
             let number = lambda::new_process(&mut world, name);
-            let (id, secret) =
-                (format!("ASIAEBBTIDE{number:09}"), format!("secret-of-process-{number}"));
-            Sts::add_key(&mut world, (&id, &secret), name, number);
+            let id = format!("ASIAEBBTIDE{number:09}");
+            let [secret, token] =
+                ["secret", "session"].map(|it| format!("{it}-of-process-{number}"));
+            Sts::add_session(&mut world, (&id, &secret, &token), name, number);
             let (region, account) = (world.aws.region.clone(), &world.aws.account);
             let arn = format!("arn:aws:lambda:{region}:{account}:function:{name}");
-            (number, region, arn, (id, secret))
+            (number, region, arn, [id, secret, token])
         };
         let mut command = Command::new(binary);
         command
@@ -289,9 +336,9 @@ impl Worker {
             .env("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand")
             .env("AWS_LAMBDA_LOG_FORMAT", "JSON")
             .env("AWS_REGION", &region)
-            .env("AWS_ACCESS_KEY_ID", key.0)
-            .env("AWS_SECRET_ACCESS_KEY", key.1)
-            .env("AWS_SESSION_TOKEN", format!("session-of-process-{number}"))
+            .env("AWS_ACCESS_KEY_ID", id)
+            .env("AWS_SECRET_ACCESS_KEY", secret)
+            .env("AWS_SESSION_TOKEN", token)
             .env("AWS_ENDPOINT_URL", aws_url)
             .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
@@ -324,18 +371,34 @@ impl Worker {
         Ok(())
     }
 
-    /// Books an invocation that ended: the record, its messages, its process.
-    fn settle(&mut self, finished: Finished) {
-        let Finished { number, batch, outcome, busy_ms } = finished;
-        if matches!(outcome, Outcome::TimedOut) {
+    /// Books an invocation that ended: the record, its messages, its process. One that did not get as far as that is handed
+    /// to a new process.
+    fn settle(&mut self, finished: Finished) -> Option<Invoked> {
+        let Finished { number, event, batch, outcome, busy_ms } = finished;
+        if matches!(outcome, Outcome::NotStarted | Outcome::TimedOut) {
             // One that has ended meanwhile needs no killing.
             lock(&self.fleet).get(number).and_then(crate::fleet::Running::kill).ok();
+        }
+        if matches!(outcome, Outcome::NotStarted) {
+            if let Ok(running) = lock(&self.fleet).get(number) {
+                running.seen.init_timed_out = true;
+            }
+            if let Some(record) = self.sandbox.world().processes.get_mut(&number) {
+                // It was given none after all.
+                record.invocations -= 1;
+                record.killed = true;
+            }
+            let seconds = self.init_max.as_secs_f64();
+            self.fail(format!(
+                "process {number} asked for nothing within {seconds} s: started anew"
+            ));
+            return self.invoke(event, batch, Init::Charged);
         }
         let mut world = self.sandbox.world();
         if let Some(record) = world.processes.get_mut(&number) {
             record.busy_ms += busy_ms;
             match &outcome {
-                Outcome::Returned(Ok(_)) => {}
+                Outcome::Returned(Ok(_)) | Outcome::NotStarted => {}
                 Outcome::Returned(Err(_)) => record.errors += 1,
                 Outcome::TimedOut => record.timed_out = true,
                 Outcome::Died => record.killed = true,
@@ -343,7 +406,9 @@ impl Worker {
         }
         let returned = match outcome {
             Outcome::Returned(returned) => returned,
-            Outcome::TimedOut => Err(format!("process {number} ran into its timeout")),
+            Outcome::TimedOut | Outcome::NotStarted => {
+                Err(format!("process {number} ran into its timeout"))
+            }
             Outcome::Died => Err(format!("process {number} ended without an answer")),
         };
         self.poller.finish(&mut world, &batch, &returned);
@@ -351,6 +416,7 @@ impl Worker {
         if let Err(error) = returned {
             self.fail(error);
         }
+        None
     }
 
     fn fail(&self, words: String) {

@@ -1,7 +1,8 @@
 //! The Lambda Runtime API of one process: next, response, error, init/error.
 //!
 //! Shape and headers are those of <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html>. An
-//! invocation's deadline is counted from the moment in which it is handed out, so a cold start costs none of it.
+//! invocation's deadline is counted from the moment in which it is handed out, so a cold start costs none of it, unless it is
+//! the second one after a first that took too long.
 
 use crate::fleet::{Fleet, State};
 use crate::mapping::lock;
@@ -82,7 +83,8 @@ impl RuntimeApi {
                     running.seen.invocations += 1;
                     running.pending = Some((job.request_id.clone(), job.posted));
                     running.free = Some(job.free);
-                    let deadline = self.sandbox.now() + self.timeout_ms;
+                    let from_now = || self.sandbox.now() + self.timeout_ms;
+                    let deadline = job.ends_at.unwrap_or_else(from_now);
                     // Who gave it up meanwhile hears nothing of its answer either.
                     job.handed.send(()).ok();
                     return Some(self.invocation(&job.request_id, deadline, job.payload));

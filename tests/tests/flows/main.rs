@@ -25,6 +25,7 @@ mod news;
 mod outage;
 mod past;
 mod recommendation;
+mod right;
 mod sight;
 mod storm;
 mod strange;

@@ -179,6 +179,7 @@ fn only_these_wait() {
             "shared/cluster/src/connect.rs",
             "shared/cluster/src/watch.rs",
             "shared/runtime/src/clock.rs",
+            "shared/runtime/src/execute.rs",
             "shared/runtime/src/limiter.rs",
             "shared/runtime/src/retry.rs",
             "shared/runtime/src/slice.rs",

@@ -53,7 +53,8 @@ fn an_eviction_from_a_node_that_is_not_cordoned_is_noticed() {
                     purpose: PatchPurpose::Undo,
                 };
                 let removal = Removal { pod: pod.key.clone(), uid: pod.uid.clone() };
-                decision.steps = vec![Step::PatchNode(patch), Step::Evict(removal)];
+                decision.steps =
+                    vec![Step::PatchNode(patch), Step::Evict { pod: removal, budget: None }];
             }
         }
         decision
@@ -113,7 +114,7 @@ fn a_budget_broken_without_need_is_noticed() {
     fn deletes(snapshot: &Snapshot, policy: &Policy) -> Decision {
         let mut decision = decide(snapshot, policy);
         for step in &mut decision.steps {
-            if let Step::Evict(pod) = step {
+            if let Step::Evict { pod, .. } = step {
                 *step = Step::Delete { pod: pod.clone(), grace_seconds: 5 };
             }
         }

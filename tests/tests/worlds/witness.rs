@@ -89,7 +89,9 @@ fn look(snapshot: &Snapshot, decision: &Decision) -> Look {
             }
             Step::Deregister(deregister) => (&deregister.change, false),
             Step::Register(change) => (change, true),
-            Step::PatchNode(_) | Step::Evict(_) | Step::Delete { .. } | Step::Note(_) => continue,
+            Step::PatchNode(_) | Step::Evict { .. } | Step::Delete { .. } | Step::Note(_) => {
+                continue;
+            }
         };
         targets.extend(change.targets.iter().map(|target| {
             let (group, instance) = (change.group.to_string(), target.id.clone());

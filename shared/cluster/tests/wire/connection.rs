@@ -9,12 +9,23 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+
+const UNAUTHORIZED: &str = r#"{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",
+  "message":"Unauthorized","reason":"Unauthorized","code":401}"#;
 
 /// An HTTPS server on loopback. Each connection serves this many requests; heads are handed out.
 fn serve(requests_per_connection: usize) -> (Endpoint, Receiver<String>) {
+    serve_all_but(requests_per_connection, &[])
+}
+
+/// The same, which answers 401 to these tokens.
+fn serve_all_but(
+    requests_per_connection: usize,
+    refused: &'static [&'static str],
+) -> (Endpoint, Receiver<String>) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
@@ -35,9 +46,13 @@ fn serve(requests_per_connection: usize) -> (Endpoint, Receiver<String>) {
             let mut stream = StreamOwned::new(connection, tcp.unwrap());
             for _ in 0..requests_per_connection {
                 let Some(head) = head(&mut stream) else { break };
-                let body = list(&[]);
+                let token = |token: &&str| head.contains(&format!("bearer {token}\r\n"));
+                let (status, body) = match refused.iter().any(token) {
+                    true => ("401 Unauthorized", UNAUTHORIZED.to_owned()),
+                    false => ("200 OK", list(&[])),
+                };
                 let length = body.len();
-                write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}")
+                write!(stream, "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n{body}")
                     .unwrap();
                 if heads.send(head).is_err() {
                     return;
@@ -63,11 +78,11 @@ fn head(stream: &mut impl Read) -> Option<String> {
 fn counting() -> (Bearer, Arc<AtomicUsize>) {
     let count = Arc::new(AtomicUsize::new(0));
     let asked = count.clone();
-    let bearer: Bearer = Arc::new(move || {
+    let header = Arc::new(move || {
         let number = asked.fetch_add(1, Ordering::SeqCst) + 1;
         Ok(HeaderValue::from_str(&format!("Bearer token-{number}"))?)
     });
-    (bearer, count)
+    (Bearer { header, refused: Arc::new(|_| {}) }, count)
 }
 
 #[tokio::test]
@@ -84,6 +99,28 @@ async fn each_request_carries_a_token_asked_for_then() {
         assert!(head.contains(&endpoint.url.replace("https://", "\r\nhost: ")), "{head}");
         assert!(head.contains("\r\nuser-agent: ebbtide/"), "{head}");
     }
+}
+
+#[tokio::test]
+async fn a_token_that_is_answered_with_401_is_named_and_its_request_is_not_repeated() {
+    let (endpoint, seen) = serve_all_but(4, &["token-1", "token-2"]);
+    let (Bearer { header, .. }, asked) = counting();
+    let dropped = Arc::new(Mutex::new(Vec::new()));
+    let refused = dropped.clone();
+    let refused = Arc::new(move |header: &HeaderValue| {
+        refused.lock().unwrap().push(header.to_str().unwrap().to_owned());
+    });
+    let client = cluster::dial(&endpoint, Bearer { header, refused }).unwrap();
+    for number in 1..=2 {
+        let error = cluster::pods_on(&client, &node_name()).await.unwrap_err();
+        assert_eq!(error.class(), Class::Denied, "{}", error.why());
+        assert_eq!(asked.load(Ordering::SeqCst), number, "one token for each request");
+    }
+    cluster::pods_on(&client, &node_name()).await.unwrap();
+    assert_eq!(*dropped.lock().unwrap(), ["Bearer token-1", "Bearer token-2"]);
+    let heads: Vec<String> = (1..=3).map(|_| seen.recv().unwrap()).collect();
+    assert!(heads[2].contains("bearer token-3\r\n"), "{heads:?}");
+    assert!(seen.try_recv().is_err(), "nothing else was asked");
 }
 
 #[tokio::test]
@@ -112,7 +149,8 @@ async fn a_port_that_nobody_listens_on_is_no_tls_failure() {
 #[tokio::test]
 async fn without_a_token_nothing_is_sent() {
     let (endpoint, seen) = serve(1);
-    let bearer: Bearer = Arc::new(|| Err("no credentials".into()));
+    let header = Arc::new(|| Err("no credentials".into()));
+    let bearer = Bearer { header, refused: Arc::new(|_| {}) };
     let client = cluster::dial(&endpoint, bearer).unwrap();
     let error = cluster::pods_on(&client, &node_name()).await.unwrap_err();
     assert_eq!(error.class(), Class::Denied);

@@ -1,6 +1,6 @@
 //! Nothing lasts for ever: pages, answers and requests have their bounds, on tokio's paused clock.
 
-use crate::fake::{Fake, list, node_name, page};
+use crate::fake::{Fake, list, node_name, page, removal};
 use bytes::Bytes;
 use decision::step::Class;
 use futures_util::stream::{self, StreamExt};
@@ -98,6 +98,18 @@ async fn head_and_body_share_five_seconds() {
         let late = started.elapsed() - 5 * second;
         assert!(late <= Duration::from_millis(2), "{name}: {late:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_eviction_may_take_as_long_as_the_server_tries() {
+    let second = Duration::from_secs(1);
+    cluster::evict(&slow(10 * second, second / 2), &removal()).await.unwrap();
+    let started = Instant::now();
+    let error = cluster::evict(&slow(NEVER, second), &removal()).await.unwrap_err();
+    assert_eq!((error.class(), error.is_late()), (Class::Again, true), "{}", error.why());
+    assert!(error.why().ends_with(": no answer within 11 s"), "{}", error.why());
+    let late = started.elapsed() - 11 * second;
+    assert!(late <= Duration::from_millis(2), "{late:?}");
 }
 
 #[tokio::test]

@@ -81,7 +81,7 @@ fn client(script: Script) -> (kube::Client, Log) {
 async fn watch(script: Script, version: Option<&str>) -> (Duration, Vec<String>) {
     let (client, log) = client(script);
     let started = Instant::now();
-    cluster::pods_changed(&client, &node_name(), version, LONGEST).await;
+    cluster::pods_changed(&client, &node_name(), version, LONGEST).await.unwrap();
     let requests = log.lock().unwrap().clone();
     (started.elapsed(), requests)
 }
@@ -91,7 +91,7 @@ async fn watch_budgets(script: Script, names: &[&str]) -> (Duration, Vec<String>
     let (client, log) = client(script);
     let names = names.iter().map(|name| (*name).to_owned()).collect();
     let started = Instant::now();
-    cluster::budget_opened(&client, "shop", &names, LONGEST).await;
+    cluster::budget_opened(&client, "shop", &names, LONGEST).await.unwrap();
     let requests = log.lock().unwrap().clone();
     (started.elapsed(), requests)
 }
@@ -114,7 +114,7 @@ async fn when_a_watch_wakes() {
     let line = |text: &str| format!("{text}\n");
     let (half, rest) = EVENT.split_at(20);
     let (event, bookmark, expired) = (line(EVENT), line(BOOKMARK), line(EXPIRED));
-    let denied = Script { code: 403, ..script(&[(1, "{}")], End::Close) };
+    let busy = Script { code: 503, ..script(&[(1, "{}")], End::Close) };
     let two = format!("{bookmark}{event}");
     let cases = [
         case("an event", script(&[(700, &event)], End::Stay), 700),
@@ -135,7 +135,7 @@ async fn when_a_watch_wakes() {
         case("an expired version", script(&[(100, &expired)], End::Close), 12_500),
         case("the server closes", script(&[], End::Close), 12_500),
         case("the connection breaks", script(&[], End::Break), 12_500),
-        case("no right to watch", denied, 12_500),
+        case("the server is busy", busy, 12_500),
     ];
     for Case { name, script, wakes_after_ms } in cases {
         let (took, requests) = watch(script, Some("77")).await;
@@ -178,7 +178,7 @@ async fn when_a_budget_wakes() {
     let (open, gone) = (counted("ADDED", "web", 1), counted("DELETED", "web", 0));
     let (other, fresh) = (counted("MODIFIED", "api", 1), uncounted());
     let expired = format!("{EXPIRED}\n");
-    let denied = Script { code: 403, ..script(&[(1, "{}")], End::Close) };
+    let busy = Script { code: 503, ..script(&[(1, "{}")], End::Close) };
     let cases = [
         ("it opens", script(&[(0, &closed), (700, &opens)], End::Stay), 700),
         ("it opened before the watch began", script(&[(5, &open)], End::Stay), 5),
@@ -189,7 +189,7 @@ async fn when_a_budget_wakes() {
         ("another one opens", script(&[(0, &closed), (700, &other)], End::Stay), 12_500),
         ("an expired version", script(&[(100, &expired)], End::Close), 12_500),
         ("the server closes", script(&[(0, &closed)], End::Close), 12_500),
-        ("no right to watch", denied, 12_500),
+        ("the server is busy", busy, 12_500),
     ];
     for (name, script, wakes_after_ms) in cases {
         let (took, requests) = watch_budgets(script, &["web"]).await;
@@ -220,4 +220,31 @@ async fn several_budgets_of_a_namespace_are_one_watch() {
         requests,
         ["/apis/policy/v1/namespaces/shop/poddisruptionbudgets?watch=true&timeoutSeconds=13"]
     );
+}
+
+/// What a server says that does not let us watch this.
+fn forbidden(resource: &str) -> Script {
+    let said = format!(
+        r#"{{"kind":"Status","status":"Failure","reason":"Forbidden","code":403,"message":"{resource} is forbidden: User \"ebbtide\" cannot watch resource \"{resource}\" in API group \"\" at the cluster scope"}}"#
+    );
+    Script { code: 403, ..script(&[(1, &said)], End::Close) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_denied_says_so_at_once() {
+    let started = Instant::now();
+    let (pods, _) = client(forbidden("pods"));
+    let pods = cluster::pods_changed(&pods, &node_name(), Some("77"), LONGEST).await;
+    let (budgets, _) = client(forbidden("poddisruptionbudgets"));
+    let names = ["web".to_owned()].into();
+    let budgets = cluster::budget_opened(&budgets, "shop", &names, LONGEST).await;
+    for (denied, operation, resource) in [
+        (pods, "watch pods on ip-10-0-3-41.ec2.internal", "pods"),
+        (budgets, "watch pod disruption budgets of shop", "poddisruptionbudgets"),
+    ] {
+        let why = denied.unwrap_err().why();
+        assert!(why.starts_with(&format!("{operation}: 403 Forbidden: ")), "{why}");
+        assert!(why.contains(&format!("cannot watch resource \"{resource}\"")), "{why}");
+    }
+    assert!(started.elapsed() < Duration::from_millis(10), "{:?}", started.elapsed());
 }

@@ -8,7 +8,7 @@ use super::{Case, is_going, is_last_moment};
 use crate::admit::{Admitted, Asks};
 use crate::annotation::{Departure, FORCE, HOLD_UNTIL};
 use crate::arrival::undo;
-use crate::budget::{NodeOrder, node_order};
+use crate::budget::{NodeOrder, charged, node_order};
 use crate::decision::Course;
 use crate::judge::{Bench, judge, must_end_from};
 use crate::limits::{
@@ -209,7 +209,7 @@ fn pods(
         look: case.look(),
     };
     let judged = judge(pods, &bench);
-    steps.extend(removals(&judged));
+    steps.extend(removals(&judged, view));
     report.pods(&judged, case.snapshot, &bench);
     if judged.iter().any(|judged| is_waited_for(judged, case, &bench)) {
         report.stage = Stage::Draining;
@@ -342,13 +342,14 @@ fn next_look(judged: &[Judged<'_>], bench: &Bench<'_>, wake: Option<Timestamp>) 
     ahead.chain([bench.look]).min().unwrap_or(bench.look)
 }
 
-fn removals(judged: &[Judged<'_>]) -> Vec<Step> {
+fn removals(judged: &[Judged<'_>], view: &NodeView) -> Vec<Step> {
+    let budgets = view.budgets.as_deref().unwrap_or_default();
     judged
         .iter()
         .filter_map(|judged| {
             let pod = Removal { pod: judged.pod.key.clone(), uid: judged.pod.uid.clone() };
             match judged.verdict {
-                Verdict::Evict => Some(Step::Evict(pod)),
+                Verdict::Evict => Some(Step::Evict { pod, budget: charged(judged.pod, budgets) }),
                 Verdict::Force(grace, _) => {
                     let grace_seconds = u32::try_from(grace.as_secs()).unwrap_or(u32::MAX).max(1);
                     Some(Step::Delete { pod, grace_seconds })

@@ -563,7 +563,7 @@ fn a_pod_is_named_by_namespace_name_and_uid() {
     let mut snapshot = departing();
     view_mut(&mut snapshot).pods = Ok(vec![Pod { labels: labels(&[]), ..pod("web-1") }]);
     let decision = decide(&snapshot, &act());
-    let [Step::Evict(removal)] = decision.steps.as_slice() else {
+    let [Step::Evict { pod: removal, .. }] = decision.steps.as_slice() else {
         panic!("one eviction: {:?}", decision.steps)
     };
     assert_eq!((&removal.pod, &removal.uid), (&key("shop/web-1"), &uid("uid-web-1")));

@@ -81,7 +81,7 @@ fn pods_leave_only_a_node_that_is_ours_and_cordoned(
     let mut removed = 0;
     for step in &decision.steps {
         let removal = match step {
-            Step::Evict(removal) => removal,
+            Step::Evict { pod, .. } => pod,
             Step::Delete { pod, grace_seconds } => {
                 prop_assert!(*grace_seconds >= 1, "grace 0");
                 pod
@@ -382,7 +382,7 @@ proptest! {
         let steps = || decisions.iter().flat_map(|decision| &decision.steps);
         let count = |wanted: fn(&Step) -> bool| steps().filter(|step| wanted(step)).count();
         prop_assert_eq!(plan.patches.len(), count(|step| matches!(step, Step::PatchNode(_))));
-        prop_assert_eq!(plan.removals.len(), count(|step| matches!(step, Step::Evict(_) | Step::Delete { .. })));
+        prop_assert_eq!(plan.removals.len(), count(|step| matches!(step, Step::Evict { .. } | Step::Delete { .. })));
         prop_assert_eq!(plan.notes.len(), count(|step| matches!(step, Step::Note(_))));
         let called: usize = plan.deregister.iter().map(|call| call.instances.len()).sum();
         prop_assert_eq!(called, count(|step| matches!(step, Step::Deregister(_))));

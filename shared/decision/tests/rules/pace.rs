@@ -1,8 +1,11 @@
 //! How often a departure is looked at: rarely enough for the queue, often enough for its heartbeat.
 
-use crate::world::{SENT, after, instance, secs};
-use decision::limits::{LOOK_EVERY, LOOK_EVERY_LATER, RECEIVES_MAX};
-use decision::pace::{jitter, look};
+use crate::world::{SENT, after, instance, millis, secs};
+use decision::limits::{
+    EVICTION_COLLIDED, EVICTION_PAUSE_MAX, EVICTION_PAUSE_MIN, LOOK_EVERY, LOOK_EVERY_LATER,
+    RECEIVES_MAX,
+};
+use decision::pace::{eviction_pause, jitter, look};
 use proptest::{prop_assert, proptest};
 use std::time::Duration;
 
@@ -75,4 +78,31 @@ fn jitter_spreads() {
     let drawn = |number| jitter(&instance(number), 1, secs(10)).as_secs();
     let tenths: std::collections::BTreeSet<u64> = (0..200).map(drawn).collect();
     assert_eq!(tenths.len(), 10, "two hundred instances fill ten seconds");
+}
+
+#[test]
+fn an_eviction_is_paused_for_by_how_the_one_before_it_fared() {
+    let (collided, free) = (EVICTION_COLLIDED, EVICTION_COLLIDED - millis(1));
+    let rows = [
+        ("nothing collided", Duration::ZERO, free, Duration::ZERO),
+        ("the first collision", Duration::ZERO, collided, EVICTION_PAUSE_MIN),
+        ("a later one", millis(1_000), collided, millis(1_500)),
+        ("the longest", EVICTION_PAUSE_MAX, collided, EVICTION_PAUSE_MAX),
+        ("free again", millis(1_000), free, millis(500)),
+        ("for good", EVICTION_PAUSE_MIN - millis(1), free, Duration::ZERO),
+    ];
+    for (name, before, took, pause) in rows {
+        assert_eq!(eviction_pause(before, took), pause, "{name}");
+    }
+}
+
+#[test]
+fn where_every_second_eviction_collides_by_chance_nobody_waits_long() {
+    let (mut pause, mut longest) = (Duration::ZERO, Duration::ZERO);
+    for number in 0..1_000 {
+        let took = if number % 2 == 0 { EVICTION_COLLIDED } else { Duration::ZERO };
+        pause = eviction_pause(pause, took);
+        longest = longest.max(pause);
+    }
+    assert!(longest < secs(1), "{longest:?}");
 }

@@ -87,7 +87,7 @@ fn defect_g_a_node_name_that_was_used_before_is_told_by_its_instance_boot_and_ui
     assert_eq!((&patch.uid, patch.resource_version.as_str()), (&uid("node-uid-1"), "4711"));
     assert_eq!(written(patch).instance, instance(1), "the other instance's record is not ours");
     let evicts =
-        decision.steps.iter().any(|step| matches!(step, Step::Evict(_) | Step::Delete { .. }));
+        decision.steps.iter().any(|step| matches!(step, Step::Evict { .. } | Step::Delete { .. }));
     assert!(!evicts, "nothing else happens on the strength of it");
 }
 
@@ -246,7 +246,7 @@ fn report_14_no_wait_outlasts_the_hook() {
 fn report_24_a_pod_of_the_same_name_is_told_by_its_uid() {
     let snapshot = with_pods(vec![Pod { uid: uid("uid-of-now"), ..pod("db-0") }]);
     let decision = decided(&snapshot);
-    let [Step::Evict(removal)] = decision.steps.as_slice() else {
+    let [Step::Evict { pod: removal, .. }] = decision.steps.as_slice() else {
         panic!("one eviction: {:?}", decision.steps)
     };
     assert_eq!(removal.uid, uid("uid-of-now"));

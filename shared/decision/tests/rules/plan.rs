@@ -1,17 +1,19 @@
 //! One plan for a batch: one call a group, one answer an action, waves in their order.
 
 use crate::world::{
-    act, after, arn, cordoned, departing, healthy, hook_mut, instance, node, node_mut, peer, pod,
-    record, secs, signalled_in, target_id, token, view_mut, web, withdrawn,
+    act, after, arn, budget, cordoned, departing, healthy, hook_mut, instance, key, labels, node,
+    node_mut, peer, pod, record, secs, signalled_in, target_id, token, uid, view_mut, web,
+    withdrawn,
 };
 use decision::annotation::Departure;
 use decision::decide::decide;
 use decision::decision::{Answer, Decision, Next};
 use decision::limits::HEALTH_FRESH;
-use decision::plan::{Plan, Remove, join};
+use decision::plan::{For, Plan, Remove, ends_lane, join, lanes};
 use decision::snapshot::Snapshot;
-use decision::step::{Deregister, HookResult, Step, TargetChange};
+use decision::step::{Class, Deregister, HookResult, Outcome, Removal, Step, TargetChange};
 use decision::time::Timestamp;
+use std::collections::BTreeMap;
 
 /// The departure of instance `number` with its target still in group `web` and its withdrawal on record a second ago.
 fn leaving(number: usize, read_at: Timestamp) -> Snapshot {
@@ -114,6 +116,12 @@ fn a_heartbeat_is_sent_once_for_each_action() {
     assert_eq!(plan(&[snapshot]).heartbeats.len(), 1);
 }
 
+fn name_of(what: Remove) -> String {
+    match what {
+        Remove::Evict { pod, .. } | Remove::Delete { pod, .. } => pod.pod.name,
+    }
+}
+
 #[test]
 fn steps_keep_their_order_within_a_wave() {
     let mut snapshot = departing();
@@ -121,14 +129,78 @@ fn steps_keep_their_order_within_a_wave() {
     let mut pods: Vec<_> = names.iter().map(|name| pod(name)).collect();
     pods[2].priority = -5;
     view_mut(&mut snapshot).pods = Ok(pods);
-    let removed: Vec<_> = plan(&[snapshot])
-        .removals
-        .into_iter()
-        .map(|removal| match removal.what {
-            Remove::Evict(pod) | Remove::Delete { pod, .. } => pod.pod.name,
-        })
-        .collect();
+    let removed: Vec<_> =
+        plan(&[snapshot]).removals.into_iter().map(|removal| name_of(removal.what)).collect();
     assert_eq!(removed, ["dns-1", "api-1", "web-2"], "the lowest priority first");
+}
+
+/// An eviction of the first node's, or a deletion (`!`), under this budget.
+fn removal(name: &str, budget: Option<&str>) -> For<Remove> {
+    let pod = Removal { pod: key(&format!("shop/{name}")), uid: uid(name) };
+    let what = match name.strip_prefix('!') {
+        Some(_) => Remove::Delete { pod, grace_seconds: 5 },
+        None => Remove::Evict { pod, budget: budget.map(key) },
+    };
+    For { instance: instance(1), what }
+}
+
+#[test]
+fn evictions_under_one_budget_go_one_after_the_other() {
+    let (web, api) = (Some("shop/web"), Some("shop/api"));
+    let rows = [
+        removal("web-1", web),
+        removal("api-1", api),
+        removal("lone-1", None),
+        removal("web-2", web),
+        removal("!web-3", None),
+        removal("lone-2", None),
+    ];
+    let lanes: Vec<Vec<String>> = lanes(rows.into())
+        .into_iter()
+        .map(|lane| lane.into_iter().map(|one| name_of(one.what)).collect())
+        .collect();
+    let expected: [&[&str]; 5] =
+        [&["lone-1"], &["!web-3"], &["lone-2"], &["api-1"], &["web-1", "web-2"]];
+    assert_eq!(lanes, expected, "what waits for nobody first");
+}
+
+#[test]
+fn what_became_of_one_eviction_speaks_for_the_others_if_it_is_about_the_budget_or_the_server() {
+    let failed = |class| Outcome::Failed { class, why: "as the row says".to_owned() };
+    let rows = [
+        (Outcome::Done, false),
+        (Outcome::Skipped("no time".to_owned()), false),
+        (failed(Class::Blocked), true),
+        (failed(Class::Throttled(None)), true),
+        (failed(Class::Again), true),
+        (failed(Class::Gone), false),
+        (failed(Class::Conflict), false),
+        (failed(Class::Mismatch), false),
+        (failed(Class::Denied), false),
+        (failed(Class::Final), false),
+    ];
+    for (outcome, ends) in rows {
+        assert_eq!(ends_lane(&outcome), ends, "{outcome:?}");
+    }
+}
+
+#[test]
+fn an_eviction_names_the_budget_that_is_charged_for_it() {
+    let mut snapshot = departing();
+    let mut unready = pod("web-2");
+    unready.ready = false;
+    let mut alone = pod("lone-1");
+    alone.labels = labels(&[]);
+    view_mut(&mut snapshot).pods = Ok(vec![pod("web-1"), unready, alone]);
+    view_mut(&mut snapshot).budgets = Ok(vec![budget("web", 2)]);
+    let removals = plan(&[snapshot]).removals.into_iter().map(|removal| match removal.what {
+        Remove::Evict { pod, budget } => (pod.pod.name, budget.map(|budget| budget.to_string())),
+        Remove::Delete { .. } => panic!("nothing is forced"),
+    });
+    let removals: BTreeMap<String, Option<String>> = removals.collect();
+    assert_eq!(removals["web-1"].as_deref(), Some("shop/web"));
+    assert_eq!(removals["web-2"], None, "it is not Ready, so it costs the budget nothing");
+    assert_eq!(removals["lone-1"], None);
 }
 
 #[test]

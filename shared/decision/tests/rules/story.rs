@@ -40,7 +40,7 @@ pub(crate) fn perform(snapshot: &mut Snapshot, decision: &Decision) {
                     group.targets = group.targets.iter().map(drains).collect();
                 }
             }
-            Step::Evict(removal) => {
+            Step::Evict { pod: removal, .. } => {
                 for pod in view_mut(snapshot)
                     .pods
                     .iter_mut()

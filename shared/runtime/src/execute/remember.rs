@@ -1,10 +1,12 @@
 //! What acting taught: kept in the process, for economy and reports.
 
 use super::Act;
-use decision::id::InstanceId;
+use decision::id::{InstanceId, PodKey};
+use decision::pace::eviction_pause;
 use decision::snapshot::{Attempts, HookState, Memory};
 use decision::step::{HookCall, Outcome, Removal};
 use decision::time::Timestamp;
+use std::time::Duration;
 
 impl Act<'_> {
     fn remember(&self, instance: &InstanceId, change: impl FnOnce(&mut Memory)) {
@@ -36,6 +38,16 @@ impl Act<'_> {
             let attempts = Attempts { count: count.saturating_add(1), last_at: at, refused };
             memory.evictions.insert(pod.uid.clone(), attempts);
         });
+    }
+
+    /// An eviction under this budget took so long.
+    pub(super) fn remember_eviction_took(&self, budget: PodKey, took: Duration) {
+        let (pauses, now) = (&self.app.kept.pauses, self.app.clock.now());
+        let before = pauses.get(&budget, now).unwrap_or_default();
+        match eviction_pause(before, took) {
+            Duration::ZERO => pauses.forget(&budget),
+            pause => pauses.put(budget, pause, now),
+        }
     }
 
     /// The departure was reported as blocked.

@@ -5,7 +5,8 @@
 //!                  └───────────┴────> draining <──┘ ─ (whole deregistration delay) ─> gone
 //! ```
 //! The two differ: a load balancer goes on sending new requests to a deregistered target for a while, and
-//! uses a healthy one only after a moment. [`Elb::routes`] is that lagging view.
+//! uses a healthy one only after a moment. [`Elb::routes`] is that lagging view. Who has not heard of a deregistration yet goes
+//! on checking the target, and leaves it when the checks fail or its instance is gone, as it would have done without one.
 
 pub mod api;
 mod health;
@@ -109,6 +110,17 @@ impl Target {
     }
 }
 
+/// What the load balancer still knows of a target that is gone from its group.
+#[derive(Clone, Copy, Debug)]
+struct Lingering {
+    /// Until when requests are sent to it.
+    until: Millis,
+    /// Health checks failed in a row.
+    failed: u32,
+    /// Its last registration.
+    epoch: u32,
+}
+
 /// A target group.
 #[derive(Clone, Debug)]
 pub struct TargetGroup {
@@ -119,7 +131,7 @@ pub struct TargetGroup {
     /// Registered (and draining) targets by (instance id or address, port).
     pub targets: BTreeMap<(String, u16), Target>,
     /// Targets that are gone from the group while the load balancer has not noticed yet.
-    lingering: BTreeMap<(String, u16), Millis>,
+    lingering: BTreeMap<(String, u16), Lingering>,
     /// Targets that are healthy on a host that is up.
     living: BTreeSet<(String, u16)>,
 }
@@ -273,7 +285,7 @@ impl Elb {
     pub fn routes(&self, arn: &str, now: Millis) -> Vec<(String, u16)> {
         let Some(group) = self.groups.get(arn) else { return Vec::new() };
         let present = group.targets.iter().filter(|(_, target)| target.is_routable(now));
-        let lingering = group.lingering.iter().filter(|(_, until)| now < **until);
+        let lingering = group.lingering.iter().filter(|(_, it)| now < it.until);
         let routes: Vec<_> =
             present.map(|(key, _)| key).chain(lingering.map(|(key, _)| key)).cloned().collect();
         if !routes.is_empty() {
@@ -290,7 +302,7 @@ impl Elb {
         let key = (id.to_owned(), port);
         self.groups.get(arn).is_some_and(|group| {
             group.targets.get(&key).is_some_and(|target| target.is_routable(now))
-                || group.lingering.get(&key).is_some_and(|until| now < *until)
+                || group.lingering.get(&key).is_some_and(|it| now < it.until)
         })
     }
 
@@ -354,7 +366,7 @@ impl Elb {
         };
         elb.epoch += 1;
         // What is left of an earlier registration stays in the load balancer's view until it is dropped there.
-        let lingering = group.lingering.remove(&key);
+        let lingering = group.lingering.remove(&key).map(|it| it.until);
         let health = if group.spec.listener {
             Health::Initial(Reason::RegistrationInProgress)
         } else {
@@ -443,11 +455,11 @@ impl Elb {
         if !matches!(target.health, Health::Draining { until } if until <= now) {
             return;
         }
-        let until = target.routable_until;
+        let (until, failed, epoch) = (target.routable_until, target.failed, target.epoch);
         let Some(group) = world.aws.elb.groups.get_mut(&subject.group) else { return };
         group.targets.remove(&subject.key);
         if let Some(until) = until.filter(|until| now < *until) {
-            group.lingering.insert(subject.key.clone(), until);
+            group.lingering.insert(subject.key.clone(), Lingering { until, failed, epoch });
         }
         Self::changed(world, &subject.group, &subject.key);
     }
@@ -455,7 +467,7 @@ impl Elb {
     fn rerouted(world: &mut World, subject: &Subject) {
         let now = world.now;
         if let Some(group) = world.aws.elb.groups.get_mut(&subject.group)
-            && group.lingering.get(&subject.key).is_some_and(|until| *until <= now)
+            && group.lingering.get(&subject.key).is_some_and(|it| it.until <= now)
         {
             group.lingering.remove(&subject.key);
         }

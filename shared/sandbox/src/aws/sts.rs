@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 pub struct Key {
     /// Its secret: what it signs with.
     pub secret: String,
+    /// The token that each request of its session carries; `None`: a user's key, which has none.
+    pub session_token: Option<String>,
     /// Whose it is: `arn:aws:sts::123456789012:assumed-role/ROLE/SESSION`.
     pub arn: String,
     /// The process that it was made for, so that calls are known by their makers.
@@ -39,11 +41,25 @@ impl Default for Sts {
 }
 
 impl Sts {
-    /// Adds the key of a session of the role `role`, which never expires.
+    /// Adds a key that acts as the role `role`, without a session token, which never expires.
     pub fn add_key(world: &mut World, (id, secret): (&str, &str), role: &str, process: u32) {
         let arn = session_arn(&world.aws, role, role);
-        let key = Key { secret: secret.to_owned(), arn, process, expires_at: None };
+        let (secret, session_token) = (secret.to_owned(), None);
+        let key = Key { secret, session_token, arn, process, expires_at: None };
         world.aws.sts.keys.insert(id.to_owned(), key);
+    }
+
+    /// Adds the key of a session of the role `role`, with its token; it never expires.
+    pub fn add_session(
+        world: &mut World,
+        (id, secret, token): (&str, &str, &str),
+        role: &str,
+        process: u32,
+    ) {
+        Self::add_key(world, (id, secret), role, process);
+        if let Some(key) = world.aws.sts.keys.get_mut(id) {
+            key.session_token = Some(token.to_owned());
+        }
     }
 
     /// The ARN of whoever makes this request.
@@ -62,6 +78,17 @@ pub(crate) fn credential(request: &Request) -> Option<String> {
     let (_, query) = request.path.split_once('?')?;
     let mut query = form_urlencoded::parse(query.as_bytes());
     query.find(|(name, _)| name == "X-Amz-Credential").map(|(_, scope)| scope.into_owned())
+}
+
+/// The session token that a request carries.
+#[cfg(feature = "serve")]
+pub(crate) fn session_token(request: &Request) -> Option<String> {
+    if request.headers.contains_key("authorization") {
+        return request.headers.get("x-amz-security-token").cloned();
+    }
+    let (_, query) = request.path.split_once('?')?;
+    let mut query = form_urlencoded::parse(query.as_bytes());
+    query.find(|(name, _)| name == "X-Amz-Security-Token").map(|(_, token)| token.into_owned())
 }
 
 /// The access key that signed a request.

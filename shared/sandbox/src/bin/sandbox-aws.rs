@@ -27,6 +27,9 @@ const LOOK: Duration = Duration::from_millis(50);
 const KEY: (&str, &str) = ("ASIAEBBTIDE000000001", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY");
 const EXPIRED: (&str, &str) = ("ASIAEBBTIDE000000002", "je7MtGbClwBF/2Zp9Utk/h3yCo8nvbEXAMPLEKEY");
 
+/// What both send as their session's token.
+const SESSION_TOKEN: &str = "a-session";
+
 fn main() -> io::Result<()> {
     let sandbox = real_time(1);
     let stage = stage::Stage::set(&mut sandbox.world());
@@ -45,10 +48,11 @@ fn main() -> io::Result<()> {
 
 fn keys(sandbox: &Sandbox) {
     let mut world = sandbox.world();
-    Sts::add_key(&mut world, KEY, "ebbtide", 1);
+    Sts::add_session(&mut world, (KEY.0, KEY.1, SESSION_TOKEN), "ebbtide", 1);
     let expires_at = Some(world.now);
     let arn = format!("arn:aws:sts::{}:assumed-role/ebbtide/late", world.aws.account);
-    let key = Key { secret: EXPIRED.1.to_owned(), arn, process: 2, expires_at };
+    let session_token = Some(SESSION_TOKEN.to_owned());
+    let key = Key { secret: EXPIRED.1.to_owned(), session_token, arn, process: 2, expires_at };
     world.aws.sts.keys.insert(EXPIRED.0.to_owned(), key);
 }
 

@@ -5,7 +5,7 @@
 
 use crate::aws::Request;
 use crate::aws::protocol::{Refusal, Service};
-use crate::aws::sts::credential;
+use crate::aws::sts::{credential, session_token};
 use crate::world::{Millis, World};
 use ring::{digest, hmac};
 use std::fmt::Write as _;
@@ -18,7 +18,7 @@ const SKEW_MS_MAX: Millis = 300_000;
 pub(super) enum Fault {
     /// It is not signed, or not in this form.
     Missing,
-    /// No such access key.
+    /// No such access key, or not with this session token.
     UnknownKey,
     /// The key's session has ended.
     ExpiredKey,
@@ -75,7 +75,9 @@ pub(super) fn check(world: &World, request: &Request) -> Result<(), Fault> {
     }
     let signed = Signed::of(request).ok_or(Fault::Missing)?;
     let [id, day, region, service] = signed.scope.each_ref().map(String::as_str);
-    let key = keys.get(id).ok_or(Fault::UnknownKey)?;
+    // A key of a session is known only together with its token.
+    let key = keys.get(id).filter(|key| key.session_token == session_token(request));
+    let key = key.ok_or(Fault::UnknownKey)?;
     let at = instant(&signed.date).ok_or(Fault::Missing)?;
     let valid = if service == "sts" { world.aws.sts.token_valid_ms } else { SKEW_MS_MAX };
     in_time(&signed.date, (at, valid), world.now)?;

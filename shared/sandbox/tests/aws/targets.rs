@@ -256,3 +256,61 @@ fn groups_and_attributes_are_described() {
         assert_eq!(attributes.all("Value")[index.expect("the attribute")], "300");
     });
 }
+
+#[test]
+fn a_dead_target_that_is_deregistered_is_left_as_soon_as_its_checks_fail() {
+    for delay_seconds in [300, 1] {
+        with_nodes(Vec::new(), |world, arn| {
+            let group = world.aws.elb.groups.get_mut(arn).expect("the group");
+            group.spec.health_check_interval_seconds = 5;
+            group.spec.deregistration_delay_seconds = delay_seconds;
+            world.aws.elb.lag.alb_out_ms = 100_000..=100_000;
+            after(world, 100);
+            Ec2::crash(world, "i-1");
+            deregister(world, arn, "i-1");
+            deregister(world, arn, "i-2");
+            let passed = left_after(world, arn, "i-1");
+            assert!((5..=12).contains(&passed), "two checks, not the whole lag: {passed}");
+            let shown = matches!(health(world, arn, "i-1", 30_080), Some(Health::Draining { .. }));
+            assert_eq!(shown, delay_seconds == 300, "what is shown does not change");
+            let passed = passed + left_after(world, arn, "i-2");
+            assert!((99..=101).contains(&passed), "a living one has the whole lag: {passed}");
+        });
+    }
+}
+
+#[test]
+fn a_deregistered_target_of_an_instance_that_is_terminated_is_left_as_soon_as_one_that_was_not() {
+    for deregisters in [false, true] {
+        with_nodes(Vec::new(), |world, arn| {
+            world.aws.elb.lag.alb_out_ms = 100_000..=100_000;
+            after(world, 100);
+            Ec2::terminate_by_hand(world, "i-1");
+            if deregisters {
+                deregister(world, arn, "i-1");
+            }
+            let dies = seconds_until(world, |world| {
+                world.aws.ec2.state("i-1") == Some(sandbox::aws::ec2::State::Terminated)
+            });
+            let passed = left_after(world, arn, "i-1");
+            assert!(
+                passed <= 7,
+                "deregistered: {deregisters}, terminated after {dies} s: {passed}"
+            );
+        });
+    }
+}
+
+#[test]
+fn what_is_registered_again_is_checked_for_itself() {
+    with_nodes(Vec::new(), |world, arn| {
+        world.aws.elb.lag.alb_out_ms = 100_000..=100_000;
+        after(world, 100);
+        deregister(world, arn, "i-1");
+        after(world, 2);
+        register(world, arn, "i-1");
+        Ec2::crash(world, "i-1");
+        let passed = left_after(world, arn, "i-1");
+        assert!((30..=40).contains(&passed), "by two checks of its new registration: {passed}");
+    });
+}

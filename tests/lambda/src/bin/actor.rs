@@ -17,9 +17,12 @@ const ROOT: &str = "/2018-06-01/runtime";
 /// Longer than any function's timeout.
 const HANG: Duration = Duration::from_secs(900);
 
-#[expect(clippy::disallowed_methods, reason = "a function is told by its environment where to ask")]
+#[expect(clippy::disallowed_methods, reason = "a function is told by its environment what to do")]
 fn main() -> io::Result<()> {
     let address = std::env::var("AWS_LAMBDA_RUNTIME_API").map_err(io::Error::other)?;
+    if std::env::var("START_HANGS").is_ok_and(|who| hangs(&who)) {
+        thread::sleep(HANG);
+    }
     let mut stream = BufReader::new(TcpStream::connect(&address)?);
     loop {
         let (headers, body) = exchange(&mut stream, "GET", "invocation/next", "")?;
@@ -33,6 +36,11 @@ fn main() -> io::Result<()> {
         };
         exchange(&mut stream, "POST", &format!("invocation/{id}/{kind}"), &answer.to_string())?;
     }
+}
+
+/// Whether this process is one that hangs at its start: always, or who makes the file that is named.
+fn hangs(who: &str) -> bool {
+    who == "always" || std::fs::File::create_new(who).is_ok()
 }
 
 /// Does what each message says; the failures, or nothing for an error of the whole.

@@ -18,6 +18,9 @@ use sandbox::serve::{Server, real_time};
 
 const KEY: (&str, &str) = ("ASIAEBBTIDE000000007", "a secret / with + signs");
 
+/// The token of every session here.
+pub(crate) const SESSION_TOKEN: &str = "a-session";
+
 struct Place {
     sandbox: Sandbox,
     stage: Stage,
@@ -25,7 +28,12 @@ struct Place {
     _server: Server,
 }
 
-fn clients(server: &Server, (id, secret): (&str, &str)) -> Clients {
+fn clients(server: &Server, key: (&str, &str)) -> Clients {
+    clients_with(server, key, Some(SESSION_TOKEN))
+}
+
+/// Clients with this session token.
+fn clients_with(server: &Server, (id, secret): (&str, &str), token: Option<&str>) -> Clients {
     #[derive(Debug)]
     struct Wall;
     impl cloud::TimeSource for Wall {
@@ -34,7 +42,7 @@ fn clients(server: &Server, (id, secret): (&str, &str)) -> Clients {
             std::time::SystemTime::now()
         }
     }
-    let credentials = cloud::clients::credentials(id, secret, Some("a-session"));
+    let credentials = cloud::clients::credentials(id, secret, token);
     Clients::new(&Settings {
         region: Region::new("eu-central-1"),
         credentials: SharedCredentialsProvider::new(credentials),
@@ -47,7 +55,7 @@ fn clients(server: &Server, (id, secret): (&str, &str)) -> Clients {
 fn place() -> Place {
     let sandbox = real_time(3);
     let stage = Stage::set(&mut sandbox.world());
-    Sts::add_key(&mut sandbox.world(), KEY, "ebbtide", 7);
+    Sts::add_session(&mut sandbox.world(), (KEY.0, KEY.1, SESSION_TOKEN), "ebbtide", 7);
     let server = Server::start(&sandbox).unwrap();
     let clients = clients(&server, KEY);
     Place { sandbox, stage, clients, _server: server }
@@ -192,6 +200,25 @@ async fn who_hangs_up_after_the_effect_has_not_heard_of_it() {
 }
 
 #[tokio::test]
+async fn a_sessions_key_is_taken_with_its_token_only() {
+    let Place { sandbox, clients, stage: _, _server: server } = place();
+    let ids = [id(stage::SPOT)];
+    for token in [None, Some("another-session"), Some("")] {
+        let clients = clients_with(&server, KEY, token);
+        let ec2 = cloud::ec2::instances(&clients.ec2, &ids).await.unwrap_err();
+        let hooks = cloud::autoscaling::hooks(&clients.autoscaling, &group()).await.unwrap_err();
+        let found = [ec2, hooks].map(|error| error.refusal().unwrap().code.clone());
+        assert_eq!(found, ["AuthFailure", "InvalidClientTokenId"], "{token:?}");
+    }
+    assert_eq!(sandbox.world().calls.len(), 0, "none of them reached a service");
+    cloud::ec2::instances(&clients.ec2, &ids).await.unwrap();
+    // A user's key has none, and is taken without.
+    Sts::add_key(&mut sandbox.world(), ("AKIAEBBTIDE000000008", KEY.1), "ebbtide", 8);
+    let user = clients_with(&server, ("AKIAEBBTIDE000000008", KEY.1), None);
+    cloud::ec2::instances(&user.ec2, &ids).await.unwrap();
+}
+
+#[tokio::test]
 async fn who_signs_with_another_key_is_refused() {
     let Place { sandbox, clients: _, stage: _, _server: server } = place();
     let ids = [id(stage::SPOT)];
@@ -210,10 +237,20 @@ async fn who_signs_with_another_key_is_refused() {
 }
 
 /// A token as the functions make it.
-pub(crate) fn token(cluster: &str, age_seconds: u64, (key, secret): (&str, &str)) -> String {
+pub(crate) fn token(cluster: &str, age_seconds: u64, key: (&str, &str)) -> String {
+    token_of(cluster, age_seconds, key, SESSION_TOKEN)
+}
+
+/// The same of another session.
+pub(crate) fn token_of(
+    cluster: &str,
+    age_seconds: u64,
+    (key, secret): (&str, &str),
+    session: &str,
+) -> String {
     #[expect(clippy::disallowed_methods, reason = "tokens are signed by the wall clock")]
     let now = std::time::SystemTime::now() - std::time::Duration::from_secs(age_seconds);
-    let credentials: Credentials = cloud::clients::credentials(key, secret, Some("a-session"));
+    let credentials: Credentials = cloud::clients::credentials(key, secret, Some(session));
     let (cluster, region) = (ClusterName::parse(cluster).unwrap(), Region::new("eu-central-1"));
     cloud::eks::token(&cluster, &region, &credentials, now, None).unwrap().expose().to_owned()
 }

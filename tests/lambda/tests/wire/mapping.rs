@@ -24,6 +24,16 @@ fn place(
     timeout_ms: i64,
     change: impl FnOnce(&mut Function, &mut Source),
 ) -> Place {
+    place_with_init(visibility_seconds, timeout_ms, Duration::from_secs(10), change)
+}
+
+/// The same, where a process has so long to ask for its first invocation.
+fn place_with_init(
+    visibility_seconds: i64,
+    timeout_ms: i64,
+    init_max: Duration,
+    change: impl FnOnce(&mut Function, &mut Source),
+) -> Place {
     let sandbox = real_time(1);
     {
         let world = &mut *sandbox.world();
@@ -51,7 +61,7 @@ fn place(
     };
     let mut source = Source::new(QUEUE);
     change(&mut function, &mut source);
-    let mapping = Mapping::start(&sandbox, function, source).unwrap();
+    let mapping = Mapping::start_with_init(&sandbox, function, source, init_max).unwrap();
     Place { mapping, sandbox, _server: server }
 }
 
@@ -148,6 +158,45 @@ fn an_invocation_ends_at_its_deadline_and_its_process_with_it() {
     assert_eq!(ended.len(), 3, "{ended:?}");
     let world = place.sandbox.world();
     assert!(world.processes.values().all(|process| process.timed_out), "{:?}", world.processes);
+}
+
+/// Processes that hang before they ask for anything: `always`, or the one that makes this file.
+fn hanging_at_start(who: &str, timeout_ms: i64) -> Place {
+    place_with_init(2, timeout_ms, Duration::from_millis(400), |function, _| {
+        function.environment.push(("START_HANGS".to_owned(), who.to_owned()));
+    })
+}
+
+#[test]
+fn who_does_not_ask_in_time_is_started_anew_and_no_invocation_timed_out() {
+    let marker = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("first-start");
+    std::fs::remove_file(&marker).ok();
+    let place = hanging_at_start(&marker.display().to_string(), 5_000);
+    place.send(&["ok"]);
+    place.emptied(0);
+    let processes = place.mapping.processes();
+    let seen: Vec<_> = processes.iter().map(|it| (it.init_timed_out, it.invocations)).collect();
+    assert_eq!(seen, [(true, 0), (false, 1)]);
+    let failures = place.mapping.failures();
+    assert!(failures.len() == 1 && failures[0].contains("started anew"), "{failures:?}");
+    let world = place.sandbox.world();
+    let records = &world.processes;
+    assert!(records.values().all(|record| !record.timed_out), "{records:?}");
+    let invocations: Vec<_> = records.values().map(|record| record.invocations).collect();
+    assert_eq!(invocations, [0, 1]);
+}
+
+#[test]
+fn a_second_start_that_takes_too_long_is_the_invocations_timeout() {
+    let place = hanging_at_start("always", 300);
+    place.send(&["ok"]);
+    place.emptied(1);
+    let ended = place.in_state(State::Ended);
+    let init_timed_out: Vec<bool> = ended.iter().map(|it| it.init_timed_out).collect();
+    assert_eq!(init_timed_out, [true, false].repeat(3), "three receives, two starts each");
+    let world = place.sandbox.world();
+    let timed_out: Vec<bool> = world.processes.values().map(|it| it.timed_out).collect();
+    assert_eq!(timed_out, [false, true].repeat(3));
 }
 
 #[test]

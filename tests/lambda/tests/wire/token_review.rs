@@ -1,6 +1,6 @@
 //! The TokenReview webhook takes the tokens that the functions make, and no others.
 
-use crate::aws::token;
+use crate::aws::{SESSION_TOKEN, token, token_of};
 use sandbox::Sandbox;
 use sandbox::aws::eks::Eks;
 use sandbox::aws::sts::Sts;
@@ -19,8 +19,8 @@ fn place() -> (Sandbox, Server) {
         for cluster in ["demo", "other"] {
             Eks::add(world, cluster, "https://127.0.0.1:9", "");
         }
-        Sts::add_key(world, KEY, "ebbtide", 1);
-        Sts::add_key(world, STRANGER, "stranger", 2);
+        Sts::add_session(world, (KEY.0, KEY.1, SESSION_TOKEN), "ebbtide", 1);
+        Sts::add_session(world, (STRANGER.0, STRANGER.1, SESSION_TOKEN), "stranger", 2);
         Eks::add_access_entry(world, "demo", "ebbtide", &["ebbtide:base", "ebbtide:force"]);
         Eks::add_access_entry(world, "other", "ebbtide", &["other"]);
     }
@@ -83,6 +83,7 @@ fn other_tokens_are_refused_with_the_reason() {
             "X-Amz-Date parameter is expired (15 minute",
         ),
         ("another secret", token("demo", 0, (KEY.0, "guessed")), "Mismatch"),
+        ("another session", token_of("demo", 0, KEY, "another-session"), "UnknownKey"),
         ("an unknown key", token("demo", 0, ("ASIANOBODY", "guessed")), "UnknownKey"),
         (
             "a role without an entry",

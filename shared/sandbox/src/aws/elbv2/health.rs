@@ -95,6 +95,9 @@ impl Reason {
 impl Elb {
     /// One health check of one target, and the next one planned.
     pub(super) fn check(world: &mut World, subject: Subject) {
+        if Self::is_leaving(world, &subject) {
+            return Self::check_leaving(world, subject);
+        }
         let (id, port) = (subject.key.0.as_str(), subject.key.1);
         let answers = (world.aws.elb.probe)(world, id, port);
         let up = !id.starts_with("i-") || world.aws.ec2.is_up(id);
@@ -119,7 +122,7 @@ impl Elb {
             (target.passed, target.failed) = (0, target.failed + 1);
         }
         let after = match before {
-            // Not checked while it drains or can't have traffic; a new registration begins anew.
+            // Not checked while it can't have traffic, nor once nobody sends to it; a new registration begins anew.
             Health::Draining { .. } | Health::Unused(_) => return,
             Health::Initial(_) if target.passed >= first_after => Health::Healthy,
             Health::Unhealthy(_) if target.passed >= healthy_after => Health::Healthy,
@@ -133,6 +136,55 @@ impl Elb {
         world.after(interval * 1_000, Event::Aws(AwsEvent::Elb(Step::Check(subject))));
     }
 
+    /// Whether the target is deregistered, and the load balancer has not heard of it yet.
+    fn is_leaving(world: &World, subject: &Subject) -> bool {
+        let Some(group) = world.aws.elb.groups.get(&subject.group) else { return false };
+        match group.targets.get(&subject.key) {
+            Some(target) => {
+                let drains = matches!(target.health, Health::Draining { .. });
+                target.epoch == subject.epoch && drains && target.is_routable(world.now)
+            }
+            None => group
+                .lingering
+                .get(&subject.key)
+                .is_some_and(|it| it.epoch == subject.epoch && world.now < it.until),
+        }
+    }
+
+    /// One health check of such a target, and the next one planned. DescribeTargetHealth says `draining` all the same.
+    fn check_leaving(world: &mut World, subject: Subject) {
+        let answers = (world.aws.elb.probe)(world, &subject.key.0, subject.key.1);
+        let Some(group) = world.aws.elb.groups.get_mut(&subject.group) else { return };
+        let interval_ms = group.spec.health_check_interval_seconds * 1_000;
+        let unhealthy_after = group.spec.unhealthy_threshold;
+        let target = group.targets.get_mut(&subject.key).map(|target| &mut target.failed);
+        let lingering = group.lingering.get_mut(&subject.key).map(|it| &mut it.failed);
+        let Some(failed) = target.or(lingering) else { return };
+        *failed = if answers { 0 } else { *failed + 1 };
+        if *failed >= unhealthy_after {
+            Self::leave_early(world, &subject);
+        }
+        world.after(interval_ms, Event::Aws(AwsEvent::Elb(Step::Check(subject))));
+    }
+
+    /// The load balancer finds that a deregistered target is of no use before it hears of the deregistration.
+    fn leave_early(world: &mut World, subject: &Subject) {
+        let leaves = world.now + world.rng.i64(world.aws.elb.lag.unhealthy_ms.clone());
+        let Some(group) = world.aws.elb.groups.get_mut(&subject.group) else { return };
+        let until = match group.targets.get_mut(&subject.key) {
+            Some(target) if target.epoch == subject.epoch => target.routable_until.as_mut(),
+            Some(_) => None,
+            None => {
+                let lingering = group.lingering.get_mut(&subject.key);
+                lingering.filter(|it| it.epoch == subject.epoch).map(|it| &mut it.until)
+            }
+        };
+        let Some(until) = until.filter(|until| leaves < **until) else { return };
+        *until = leaves;
+        Self::changed(world, &subject.group, &subject.key);
+        world.plan(leaves, Event::Aws(AwsEvent::Elb(Step::Rerouted(subject.clone()))));
+    }
+
     /// A target of a stopped or terminated instance is `unused`, and one that is started again begins anew.
     pub(crate) fn instance_changed(world: &mut World, id: &str, state: State) {
         let elb = &world.aws.elb;
@@ -141,12 +193,15 @@ impl Elb {
             .values()
             .filter(|group| group.spec.target_type == TargetType::Instance)
             .flat_map(|group| {
-                let keys = (id.to_owned(), 0)..=(id.to_owned(), u16::MAX);
-                group.targets.range(keys).map(|(key, target)| Subject {
+                let keys = || (id.to_owned(), 0)..=(id.to_owned(), u16::MAX);
+                let targets = group.targets.range(keys()).map(|(key, it)| (key, it.epoch));
+                let lingering = group.lingering.range(keys()).map(|(key, it)| (key, it.epoch));
+                let subject = |(key, epoch): (&(String, u16), u32)| Subject {
                     group: group.arn.clone(),
                     key: key.clone(),
-                    epoch: target.epoch,
-                })
+                    epoch,
+                };
+                targets.chain(lingering).map(subject)
             })
             .collect();
         for subject in subjects {
@@ -180,10 +235,13 @@ impl Elb {
     pub(super) fn gone(world: &mut World, subject: &Subject, state: State) {
         let reason = if state == State::Stopped { Reason::Stopped } else { Reason::Terminated };
         let gone = world.aws.ec2.state(&subject.key.0).is_none_or(|now| now == state);
-        let draining = Self::target_mut(world, subject)
-            .is_none_or(|target| matches!(target.health, Health::Draining { .. }));
-        if gone && !draining {
-            Self::turn(world, subject, Health::Unused(reason));
+        if !gone {
+            return;
+        }
+        match Self::target_mut(world, subject).map(|target| target.health) {
+            // Shown as draining still, but nobody sends there any more.
+            Some(Health::Draining { .. }) | None => Self::leave_early(world, subject),
+            Some(_) => Self::turn(world, subject, Health::Unused(reason)),
         }
     }
 
