@@ -16,11 +16,13 @@ use crate::app::App;
 use crate::caught::{caught, caught_in};
 use crate::message::Arrived;
 use crate::once::Once;
+use crate::retry::Classed;
 use decision::id::{AsgName, ClusterName, InstanceId, TargetGroupArn};
 use decision::looks::{self, ClusterLook};
 use decision::snapshot::aws::AwsView;
 use decision::snapshot::cluster::ClusterView;
 use decision::snapshot::{Read, Seen, Snapshot, Unread};
+use decision::step::Class;
 use decision::time::Timestamp;
 use futures_util::future::{FutureExt as _, join_all};
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +55,16 @@ impl Round<'_> {
     fn wants_membership(self, snapshot: &Snapshot) -> bool {
         caught(|| looks::wants_membership(snapshot, &self.app.policy)).unwrap_or(true)
     }
+}
+
+/// Why something is not known. That we may not read it is said aloud: a turn that cannot look only comes back, as in an
+/// outage, and nobody would learn which right is missing.
+fn unread(failure: &impl Classed) -> Unread {
+    let error = failure.why();
+    if failure.class() == Class::Denied {
+        tracing::error!(error, "a right is missing");
+    }
+    Unread::because(error)
 }
 
 /// What was seen of one instance.

@@ -202,6 +202,9 @@ impl ControlPlane {
             format!("--secure-port={port}"),
             "--bind-address=127.0.0.1".to_owned(),
             "--leader-elect=false".to_owned(),
+            // By default 20 a second: two thousand pods would be made for minutes.
+            "--kube-api-qps=200".to_owned(),
+            "--kube-api-burst=400".to_owned(),
             "--use-service-account-credentials=false".to_owned(),
             format!("--root-ca-file={ca}"),
             format!("--service-account-private-key-file={key}"),
@@ -225,6 +228,8 @@ impl ControlPlane {
             format!("--secure-port={port}"),
             "--bind-address=127.0.0.1".to_owned(),
             "--leader-elect=false".to_owned(),
+            "--kube-api-qps=200".to_owned(),
+            "--kube-api-burst=400".to_owned(),
         ];
         let program = self.tools.kubernetes(self.setup.version, "kube-scheduler");
         let folder = self.files.path();

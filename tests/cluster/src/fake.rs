@@ -21,6 +21,10 @@ pub struct FakeNode {
     pub instance: String,
     /// `us-east-1a`
     pub zone: String,
+    /// The value of its label `pool`, by which workloads choose it.
+    pub pool: String,
+    /// How many images it says it has: 50, as most do, make it 17 kB, of which a test has no use.
+    pub images: usize,
 }
 
 impl FakeNode {
@@ -30,6 +34,8 @@ impl FakeNode {
             name: format!("ip-10-0-{}-{}.ec2.internal", number / 250, number % 250),
             instance: format!("i-{number:017x}"),
             zone: "us-east-1a".to_owned(),
+            pool: "workers".to_owned(),
+            images: 0,
         };
         numbers.into_iter().map(node).collect()
     }
@@ -40,14 +46,25 @@ impl FakeNode {
     }
 
     fn to_value(&self) -> Value {
+        let images: Vec<Value> = (0..self.images).map(image).collect();
         let room = json!({"cpu": "4", "memory": "16Gi", "pods": "58"});
         json!({"apiVersion": "v1", "kind": "Node",
             "metadata": {"name": self.name, "annotations": {FAKE: "fake"}, "labels": {
                 "kubernetes.io/hostname": self.name, "kubernetes.io/os": "linux",
-                "kubernetes.io/arch": "amd64", "topology.kubernetes.io/zone": self.zone}},
+                "kubernetes.io/arch": "amd64", "topology.kubernetes.io/zone": self.zone,
+                "pool": self.pool}},
             "spec": {"providerID": self.provider_id()},
-            "status": {"capacity": room, "allocatable": room}})
+            "status": {"capacity": room, "allocatable": room, "images": images}})
     }
+}
+
+/// An image as kubelets name theirs: by digest, and by tag.
+fn image(number: usize) -> Value {
+    let name = format!(
+        "123456789012.dkr.ecr.eu-central-1.amazonaws.com/team-{number:02}/a-service-of-ours"
+    );
+    let names = [format!("{name}@sha256:{number:064x}"), format!("{name}:v1.{number}.0-20260901")];
+    json!({"names": names, "sizeBytes": 250_000_000})
 }
 
 impl ControlPlane {

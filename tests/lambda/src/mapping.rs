@@ -376,8 +376,11 @@ impl Worker {
     fn settle(&mut self, finished: Finished) -> Option<Invoked> {
         let Finished { number, event, batch, outcome, busy_ms } = finished;
         if matches!(outcome, Outcome::NotStarted | Outcome::TimedOut) {
-            // One that has ended meanwhile needs no killing.
-            lock(&self.fleet).get(number).and_then(crate::fleet::Running::kill).ok();
+            let mut fleet = lock(&self.fleet);
+            // One that has ended meanwhile needs no killing. One that was frozen is out of Lambda's reach: it may be thawed
+            // when others have long taken over.
+            let reached = fleet.get(number).ok().filter(|running| !running.seen.frozen);
+            reached.map(|running| running.kill().ok());
         }
         if matches!(outcome, Outcome::NotStarted) {
             if let Ok(running) = lock(&self.fleet).get(number) {

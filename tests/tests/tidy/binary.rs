@@ -23,6 +23,7 @@ const NOT_LINKED: &[(&str, &str)] = &[
     ("openssl-sys", "one TLS stack: rustls"),
     ("proptest", "for tests"),
     ("sandbox", "for tests and the demo"),
+    ("system-tests", "for tests"),
     ("tests", "for tests"),
 ];
 

@@ -17,6 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("runtime", &["cloud", "cluster", "decision"]),
     // It would share the mistakes of what it tests.
     ("sandbox", &[]),
+    ("system-tests", &["cluster-tests", "lambda", "sandbox"]),
     ("tests", &[]),
 ];
 

@@ -4,7 +4,7 @@ use crate::{none, read, root};
 use std::collections::BTreeSet;
 use std::fs;
 
-const MANIFESTS: [&str; 11] = [
+const MANIFESTS: [&str; 12] = [
     "cli/Cargo.toml",
     "functions/interruption/Cargo.toml",
     "functions/lifecycle/Cargo.toml",
@@ -16,6 +16,7 @@ const MANIFESTS: [&str; 11] = [
     "tests/Cargo.toml",
     "tests/cluster/Cargo.toml",
     "tests/lambda/Cargo.toml",
+    "tests/system/Cargo.toml",
 ];
 
 /// The lines of one section of a manifest.

@@ -115,6 +115,22 @@ fn the_cluster_role_allows_every_call_and_no_other() {
         }
     }
     assert_eq!(allowed, needed);
+
+    // Each rule there is three lines: groups, resources, verbs.
+    let manifest = read("infra/rbac.yaml");
+    let (manifest, _) = manifest.split_once("\n---\n").unwrap();
+    let lines: Vec<&str> = manifest
+        .lines()
+        .map(|line| line.trim_start_matches([' ', '-']))
+        .filter(|line| line.ends_with(']'))
+        .collect();
+    let mut applied = BTreeSet::new();
+    for rule in lines.chunks(3) {
+        for right in rights(&rule.concat()) {
+            assert!(applied.insert(right), "infra/rbac.yaml has it twice: {rule:?}");
+        }
+    }
+    assert_eq!(applied, needed, "infra/rbac.yaml");
 }
 
 /// The rights of one rule: `- { apiGroups: [""], resources: [nodes], verbs: [get, list] }`.

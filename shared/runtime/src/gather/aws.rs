@@ -11,7 +11,7 @@ use decision::id::{AsgName, InstanceId, TargetGroupArn};
 use decision::limits::HEALTH_FRESH;
 use decision::looks;
 use decision::snapshot::aws::{RegistrationOwner, Target, TargetGroup, Targets};
-use decision::snapshot::{Read, Snapshot, Unread};
+use decision::snapshot::{Read, Snapshot};
 use decision::step::Class;
 use decision::time::Timestamp;
 use futures_util::future::join_all;
@@ -35,7 +35,7 @@ async fn read<T>(
 ) -> Read<T> {
     retry::read(round.until, &round.app.clock, Some(bucket), call)
         .await
-        .map_err(|error| Unread::because(error.why()))
+        .map_err(|error| super::unread(&error))
 }
 
 /// The groups by name; a group that AWS does not know is `Ok(None)`.
@@ -391,7 +391,7 @@ async fn described(
     match tried(round, bucket, call).await {
         Ok(described) => return Ok(described),
         Err(failure) if failure.class() != Class::Gone => {
-            return Err(Unread::because(failure.why()));
+            return Err(super::unread(&failure));
         }
         Err(_) => {}
     }
@@ -401,7 +401,7 @@ async fn described(
         match tried(round, bucket, call).await {
             Ok(described) => found.extend(described),
             Err(failure) if failure.class() == Class::Gone => {}
-            Err(failure) => return Err(Unread::because(failure.why())),
+            Err(failure) => return Err(super::unread(&failure)),
         }
     }
     Ok(found)
@@ -442,7 +442,7 @@ async fn read_delay(round: Round<'_>, arn: &TargetGroupArn) -> Read<Option<Durat
             Ok(Some(delay))
         }
         Err(failure) if failure.class() == Class::Gone => Ok(None),
-        Err(failure) => Err(Unread::because(failure.why())),
+        Err(failure) => Err(super::unread(&failure)),
     }
 }
 

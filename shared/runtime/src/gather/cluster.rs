@@ -288,7 +288,7 @@ impl Asks<'_> {
 }
 
 fn plain<T>(read: Tried<T>) -> Read<T> {
-    read.map_err(|error| Unread::because(error.why()))
+    read.map_err(|error| super::unread(&error))
 }
 
 /// All Services of a cluster, which are kept for a while.

@@ -56,6 +56,8 @@ pub struct Budgets {
     pub throttled_actions: BTreeMap<String, u32>,
     /// Actions that are denied, as in IAM: `autoscaling:CompleteLifecycleAction`.
     pub denied: BTreeSet<String>,
+    /// The same for one role each: `(lifecycle, autoscaling:CompleteLifecycleAction)`.
+    pub denied_to: BTreeSet<(String, String)>,
 }
 
 impl Default for Budgets {
@@ -71,6 +73,7 @@ impl Default for Budgets {
             throttled: BTreeMap::new(),
             throttled_actions: BTreeMap::new(),
             denied: BTreeSet::new(),
+            denied_to: BTreeSet::new(),
         }
     }
 }
@@ -84,9 +87,11 @@ impl Budgets {
         now: Millis,
     ) -> Result<(), Refusal> {
         let name = format!("{}:{action}", service.name());
+        // Of SQS, a batch of calls needs the right of one.
+        let right = name.strip_suffix("Batch").filter(|_| service == Service::Sqs).unwrap_or(&name);
         // Whoever has a key may ask whose it is: no policy can forbid that.
-        if service != Service::Sts && self.denied.contains(&name) {
-            return Err(denied(service, &name, who));
+        if service != Service::Sts && self.is_denied(right, who) {
+            return Err(denied(service, right, who));
         }
         let buckets: &mut [&mut Bucket] = match service {
             Service::Elb if action.starts_with("Describe") => {
@@ -112,6 +117,16 @@ impl Budgets {
             bucket.level -= 1_000;
         }
         Ok(())
+    }
+}
+
+impl Budgets {
+    /// Whether an action is denied to whoever has this ARN: `arn:aws:sts::123456789012:assumed-role/ROLE/SESSION`.
+    fn is_denied(&self, action: &str, who: &str) -> bool {
+        let role = who.split('/').nth(1).unwrap_or_default();
+        let mut to_roles = self.denied_to.iter();
+        self.denied.contains(action)
+            || to_roles.any(|(whose, what)| whose == role && what == action)
     }
 }
 

@@ -1,0 +1,123 @@
+//! Watches of all nodes and pods, from the API server to a table of what is where.
+
+use crate::account::Machine;
+use crate::error::SystemError;
+use futures_util::TryStreamExt;
+use http::Request;
+use kube::core::WatchEvent;
+use serde_json::Value;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::time::Instant;
+
+/// Longer than any storm is watched.
+const WATCHES: [&str; 2] =
+    ["/api/v1/nodes?watch=true&timeoutSeconds=3600", "/api/v1/pods?watch=true&timeoutSeconds=3600"];
+
+/// What is known of nodes and pods.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    nodes: BTreeSet<String>,
+    /// When a node was first seen unschedulable.
+    cordoned: BTreeMap<String, Instant>,
+    /// Pods by name, each with its node.
+    pods: BTreeMap<String, String>,
+    /// How many pods a node has.
+    counts: BTreeMap<String, usize>,
+    /// Since when a node has none.
+    emptied: BTreeMap<String, Instant>,
+}
+
+/// What a watch says of an object.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Change {
+    /// It is there, as it is now.
+    Here,
+    /// It is deleted.
+    Gone,
+}
+
+impl Seen {
+    /// Whether all nodes are known, each with pods.
+    pub(super) fn is_listed(&self, machines: &[Machine]) -> bool {
+        machines.iter().all(|it| self.nodes.contains(&it.node) && !self.is_empty(&it.node))
+    }
+
+    pub(super) fn cordoned(&self, node: &str) -> Option<Instant> {
+        self.cordoned.get(node).copied()
+    }
+
+    pub(super) fn emptied(&self, node: &str) -> Option<Instant> {
+        self.emptied.get(node).copied()
+    }
+
+    fn is_empty(&self, node: &str) -> bool {
+        self.counts.get(node).is_none_or(|count| *count == 0)
+    }
+
+    fn node(&mut self, node: &Value) {
+        let name = node["metadata"]["name"].as_str().unwrap_or_default();
+        self.nodes.insert(name.to_owned());
+        if node["spec"]["unschedulable"] == true {
+            self.cordoned.entry(name.to_owned()).or_insert_with(Instant::now);
+        }
+    }
+
+    fn pod(&mut self, pod: &Value, change: Change) {
+        let name = format!("{}/{}", pod["metadata"]["namespace"], pod["metadata"]["name"]);
+        let former = match pod["spec"]["nodeName"].as_str() {
+            Some(node) if change == Change::Here => {
+                *self.counts.entry(node.to_owned()).or_default() += 1;
+                self.emptied.remove(node);
+                self.pods.insert(name, node.to_owned())
+            }
+            _ => self.pods.remove(&name),
+        };
+        let Some(node) = former else { return };
+        if let Some(count) = self.counts.get_mut(&node) {
+            *count -= 1;
+            if *count == 0 {
+                self.emptied.insert(node, Instant::now());
+            }
+        }
+    }
+}
+
+/// Watches until something fails.
+pub(super) async fn run(client: &kube::Client, seen: &RefCell<Seen>) -> SystemError {
+    let [nodes, pods] = WATCHES;
+    tokio::select! {
+        why = watch(client, nodes, |node, _| seen.borrow_mut().node(&node)) => why,
+        why = watch(client, pods, |pod, change| seen.borrow_mut().pod(&pod, change)) => why,
+    }
+}
+
+async fn watch(
+    client: &kube::Client,
+    path: &str,
+    mut note: impl FnMut(Value, Change),
+) -> SystemError {
+    let refused = |source| SystemError::Refused { what: path.to_owned(), source: Box::new(source) };
+    let request = match Request::get(path).body(Vec::new()) {
+        Ok(request) => request,
+        Err(why) => return why.into(),
+    };
+    let events = match client.request_events::<Value>(request).await {
+        Ok(events) => events,
+        Err(why) => return refused(why),
+    };
+    let mut events = std::pin::pin!(events);
+    loop {
+        match events.try_next().await {
+            Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+                note(object, Change::Here);
+            }
+            Ok(Some(WatchEvent::Deleted(object))) => note(object, Change::Gone),
+            Ok(Some(WatchEvent::Bookmark(_))) => {}
+            Ok(Some(WatchEvent::Error(_)) | None) => {
+                return SystemError::Late(format!("{path}: the watch ended"));
+            }
+            Err(why) => return refused(why),
+        }
+    }
+}
