@@ -19,14 +19,16 @@ pub struct Workload {
     pub budget: Value,
     /// `terminationGracePeriodSeconds`.
     pub grace_seconds: u32,
+    /// What must be taken off a pod before it is gone: `example.com/stays`.
+    pub finalizers: Vec<String>,
 }
 
 impl Workload {
     /// Creates all of it and waits until the pods are Ready.
     pub async fn create(&self, api: &Api, within: Duration) -> Result<(), SystemError> {
-        let Self { name, replicas, pool, budget, grace_seconds } = self;
+        let Self { name, replicas, pool, budget, grace_seconds, finalizers } = self;
         let labels = json!({"app": name});
-        let pod = json!({"metadata": {"labels": labels}, "spec": {
+        let pod = json!({"metadata": {"labels": labels, "finalizers": finalizers}, "spec": {
             "terminationGracePeriodSeconds": grace_seconds,
             "nodeSelector": {"pool": pool},
             "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "kubernetes.io/hostname",

@@ -182,6 +182,7 @@ impl<'a> Nodes<'a> {
             pool: "storm".to_owned(),
             budget: json!({"maxUnavailable": "10%"}),
             grace_seconds: 5,
+            finalizers: Vec::new(),
         };
         workload.create(&api, CREATED_WITHIN).await?;
         workload.expose(&api).await?;

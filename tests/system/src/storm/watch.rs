@@ -5,7 +5,7 @@ use crate::error::SystemError;
 use futures_util::TryStreamExt;
 use http::Request;
 use kube::core::WatchEvent;
-use serde_json::Value;
+use serde::Deserialize;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::time::Instant;
@@ -13,6 +13,29 @@ use tokio::time::Instant;
 /// Longer than any storm is watched.
 const WATCHES: [&str; 2] =
     ["/api/v1/nodes?watch=true&timeoutSeconds=3600", "/api/v1/pods?watch=true&timeoutSeconds=3600"];
+
+/// What is read of a node or pod: whoever reads a storm slower than it comes is cut off by the API server.
+#[derive(Clone, Debug, Deserialize)]
+struct Object {
+    metadata: Metadata,
+    #[serde(default)]
+    spec: Spec,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Metadata {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    namespace: String,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Spec {
+    unschedulable: bool,
+    node_name: Option<String>,
+}
 
 /// What is known of nodes and pods.
 #[derive(Debug, Default)]
@@ -55,17 +78,17 @@ impl Seen {
         self.counts.get(node).is_none_or(|count| *count == 0)
     }
 
-    fn node(&mut self, node: &Value) {
-        let name = node["metadata"]["name"].as_str().unwrap_or_default();
+    fn node(&mut self, node: &Object) {
+        let name = node.metadata.name.as_str();
         self.nodes.insert(name.to_owned());
-        if node["spec"]["unschedulable"] == true {
+        if node.spec.unschedulable {
             self.cordoned.entry(name.to_owned()).or_insert_with(Instant::now);
         }
     }
 
-    fn pod(&mut self, pod: &Value, change: Change) {
-        let name = format!("{}/{}", pod["metadata"]["namespace"], pod["metadata"]["name"]);
-        let former = match pod["spec"]["nodeName"].as_str() {
+    fn pod(&mut self, pod: &Object, change: Change) {
+        let name = format!("{}/{}", pod.metadata.namespace, pod.metadata.name);
+        let former = match pod.spec.node_name.as_deref() {
             Some(node) if change == Change::Here => {
                 *self.counts.entry(node.to_owned()).or_default() += 1;
                 self.emptied.remove(node);
@@ -95,14 +118,14 @@ pub(super) async fn run(client: &kube::Client, seen: &RefCell<Seen>) -> SystemEr
 async fn watch(
     client: &kube::Client,
     path: &str,
-    mut note: impl FnMut(Value, Change),
+    mut note: impl FnMut(Object, Change),
 ) -> SystemError {
     let refused = |source| SystemError::Refused { what: path.to_owned(), source: Box::new(source) };
     let request = match Request::get(path).body(Vec::new()) {
         Ok(request) => request,
         Err(why) => return why.into(),
     };
-    let events = match client.request_events::<Value>(request).await {
+    let events = match client.request_events::<Object>(request).await {
         Ok(events) => events,
         Err(why) => return refused(why),
     };

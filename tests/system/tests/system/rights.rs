@@ -5,10 +5,10 @@
 //! go until a person orders it away.
 
 use crate::apart::{Apart, Wanted};
-use crate::stage::{Given, Run, Stage};
+use crate::stage::{Given, Run, SOON, Stage};
 use sandbox::aws::autoscaling::{Autoscaling, Capacity, Ended, Verdict};
 use serde_json::{Value, json};
-use system_tests::{Right, Role, TERMINATE_HOOK};
+use system_tests::{Right, Role, TERMINATE_HOOK, Workload};
 
 /// What is asked for only once nothing may stay any longer.
 const LATE: [&str; 2] = ["delete pods.", "list volumeattachments.storage.k8s.io"];
@@ -27,23 +27,33 @@ pub(crate) fn trials() -> Vec<(String, Run)> {
 
 /// Two nodes, each with a pod that may go and one that may not.
 pub(crate) async fn held(given: &Given, name: &str) -> Wanted {
-    nodes(given, name, json!({"maxUnavailable": 0})).await
-}
-
-/// Two nodes, each with a pod that may go and one with this budget.
-async fn nodes(given: &Given, name: &str, budget: Value) -> Wanted {
     let wanted = Wanted::new(Stage::shared(given).await, ("lifecycle", name), 2).await;
-    let kinds = [("held", budget), ("free", Value::Null)];
+    let kinds = [("held", json!({"maxUnavailable": 0})), ("free", Value::Null)];
     for (kind, budget) in kinds {
         wanted.stage.work(&format!("{name}-{kind}"), name, (2, budget)).await;
     }
     wanted
 }
 
+/// Two nodes, each with a pod that may go, and stays on its way out until it is released.
+async fn ending(given: &Given, name: &str) -> Wanted {
+    let wanted = Wanted::new(Stage::shared(given).await, ("lifecycle", name), 2).await;
+    let workload = Workload {
+        name: name.to_owned(),
+        replicas: 2,
+        pool: name.to_owned(),
+        budget: Value::Null,
+        grace_seconds: 5,
+        finalizers: vec!["example.com/stays".to_owned()],
+    };
+    workload.create(&wanted.stage.api, SOON).await.unwrap();
+    wanted
+}
+
 async fn without(given: Given, right: Right) {
     let name = format!("no-{}-{}", right.verb, right.resource.replace('/', "-"));
-    let unavailable = u32::from(right.to_string() == ENDING);
-    let wanted = nodes(&given, &name, json!({"maxUnavailable": unavailable})).await;
+    let is_ending = right.to_string() == ENDING;
+    let wanted = if is_ending { ending(&given, &name).await } else { held(&given, &name).await };
     let wanted = wanted.without(&right).await;
     if LATE.contains(&right.to_string().as_str()) {
         wanted.stage.force(&wanted.machines[0]).await;
@@ -56,7 +66,19 @@ async fn without(given: Given, right: Right) {
     apart.named(&right.to_string(), &[words, within]).await;
     // Given back, it is made good.
     apart.role.put(&apart.api, None).await.unwrap();
+    if is_ending {
+        release(&apart).await;
+    }
     ends_well(&apart).await;
+}
+
+/// Lets the pods go that are on their way out.
+async fn release(apart: &Apart) {
+    for pod in apart.pods(&apart.machines[0]).await {
+        let path = format!("/api/v1/namespaces/default/pods/{pod}");
+        let released = json!({"metadata": {"finalizers": null}});
+        drop(apart.api.patch(&path, &released).await.unwrap());
+    }
 }
 
 /// The group ends the first of its instances.

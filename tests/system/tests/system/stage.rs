@@ -98,6 +98,7 @@ impl Stage {
             pool: group.to_owned(),
             budget,
             grace_seconds: 5,
+            finalizers: Vec::new(),
         };
         workload.create(&self.api, SOON).await.unwrap_or_else(|why| panic!("{why}"));
     }
