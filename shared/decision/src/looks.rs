@@ -23,6 +23,7 @@ use crate::snapshot::{Read, Snapshot};
 use crate::time::Timestamp;
 use crate::withdraw::{Known, May, Order, Records, Standing, fresh_for, standing};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// The tag of an instance that belongs to a cluster: `kubernetes.io/cluster/<name>`.
@@ -284,18 +285,20 @@ pub struct Calls {
 /// Which calls would follow.
 pub fn calls(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> Calls {
     let mut calls = Calls::default();
-    each_group(snapshot, view, policy, |record, (group, order), standing| {
-        if let Standing::Registered { may: May::Now, targets } = standing
-            && noted(record, group, targets, snapshot.now) != Noted::Not
-            && follows(group, order, record).is_none_or(|at| at <= snapshot.now)
-        {
-            calls.any = true;
-            // Half of it, so that it lasts until the call is made.
-            if snapshot.now.since(group.read_at) >= fresh_for(group, order, policy) / 2 {
-                calls.stale.insert(group.arn.clone());
+    let _whole: ControlFlow<()> =
+        each_group(snapshot, view, policy, |record, (group, order), standing| {
+            if let Standing::Registered { may: May::Now, targets } = standing
+                && noted(record, group, targets, snapshot.now) != Noted::Not
+                && follows(group, order, record).is_none_or(|at| at <= snapshot.now)
+            {
+                calls.any = true;
+                // Half of it, so that it lasts until the call is made.
+                if snapshot.now.since(group.read_at) >= fresh_for(group, order, policy) / 2 {
+                    calls.stale.insert(group.arn.clone());
+                }
             }
-        }
-    });
+            ControlFlow::Continue(())
+        });
     calls
 }
 
@@ -421,24 +424,28 @@ fn any_group(
     policy: &Policy,
     holds: impl Fn(&Departure, &TargetGroup, &Standing) -> bool,
 ) -> bool {
-    let mut any = false;
-    each_group(snapshot, view, policy, |record, (group, _), standing| {
-        any |= holds(record, group, standing);
-    });
-    any
+    let holds =
+        |record: &Departure, (group, _): (&TargetGroup, &Order<'_>), standing: &Standing| {
+            if holds(record, group, standing) {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+    each_group(snapshot, view, policy, holds).is_break()
 }
 
-/// Each group that was read, with our record, the order, and where the node stands with the group.
+/// Each group that was read, with our record, the order, and where the node stands with the group; until one is enough.
 fn each_group(
     snapshot: &Snapshot,
     view: &NodeView,
     policy: &Policy,
-    mut look: impl FnMut(&Departure, (&TargetGroup, &Order<'_>), &Standing),
-) {
+    mut look: impl FnMut(&Departure, (&TargetGroup, &Order<'_>), &Standing) -> ControlFlow<()>,
+) -> ControlFlow<()> {
     let departing = departing(snapshot, policy);
     let policy = overridden(policy, &departing);
     let case = Case::new(snapshot, &departing, &policy);
-    let Some(record) = current(&case, &view.node) else { return };
+    let Some(record) = current(&case, &view.node) else { return ControlFlow::Continue(()) };
     let records = view.peers.as_ref().ok().map(|peers| Known::new(peers.records(), &record));
     let order = Order {
         begun: record.since,
@@ -447,6 +454,7 @@ fn each_group(
         ..crate::departure::order(&case)
     };
     for group in snapshot.aws.target_groups.iter().flatten() {
-        look(&record, (group, &order), &standing(group, &order, &policy));
+        look(&record, (group, &order), &standing(group, &order, &policy))?;
     }
+    ControlFlow::Continue(())
 }

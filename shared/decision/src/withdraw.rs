@@ -255,12 +255,13 @@ fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
         return May::Later { at: ordered_at, why: Wait::OrderSettles };
     }
     let keep = keep(group, living, (order, records), policy);
+    let own = Place::of(order.me, mine, group);
     let fits = |counted: &'_ BTreeSet<String>, keep: usize| {
-        let before_me = records
-            .others_in(counted)
-            .filter(|(id, record)| is_before(id, record, mine, (group, order)))
-            .count();
-        before_me < counted.len().saturating_sub(keep)
+        let free = counted.len().saturating_sub(keep);
+        let others = records.others_in(counted);
+        let before_me =
+            others.filter(|(id, record)| is_before(&Place::of(id, record, group), &own, order.now));
+        before_me.take(free).count() < free
     };
     let rising = group.targets.rising();
     if fits(living, keep) && (!rising.contains(order.me.as_str()) || fits(rising, RISING_KEPT)) {
@@ -323,27 +324,33 @@ fn unlisted(order: &Order<'_>) -> May {
 /// Whether another node takes a place before this one. Who wrote down that it leaves comes before all who did not, and
 /// it listed the others again after that: of any who leave, the last to write it down has seen all the others. Should
 /// too many have written at once, none of them leaves until all have seen that; then the order decides.
-fn is_before(
-    id: &InstanceId,
-    record: &Departure,
-    mine: &Departure,
-    (group, order): (&TargetGroup, &Order<'_>),
-) -> bool {
-    let claim =
-        |record: &Departure| record.withdrawn_from(&group.arn).map(|withdrawn| withdrawn.at);
-    let settled = |at: Timestamp| at + CLAIM_SETTLES <= order.now;
-    let by_rank = rank(id, record) < rank(order.me, mine);
-    match (claim(record), claim(mine)) {
-        (Some(theirs), Some(own)) => by_rank || !settled(theirs) || !settled(own),
+fn is_before(other: &Place<'_>, mine: &Place<'_>, now: Timestamp) -> bool {
+    let settled = |at: Timestamp| at + CLAIM_SETTLES <= now;
+    let by_rank = || other.rank < mine.rank;
+    match (other.claimed_at, mine.claimed_at) {
+        (Some(theirs), Some(own)) => by_rank() || !settled(theirs) || !settled(own),
         (Some(_), None) => true,
         (None, Some(_)) => false,
-        (None, None) => by_rank,
+        (None, None) => by_rank(),
     }
 }
 
-/// The place of a node in the order: the most urgent first, ties by id.
-fn rank<'a>(id: &'a InstanceId, record: &Departure) -> (Timestamp, &'a InstanceId) {
-    (record.hard().unwrap_or(Timestamp::from_millis(i64::MAX)), id)
+/// A node's place among those that leave a group.
+struct Place<'a> {
+    /// The most urgent first, ties by id.
+    rank: (Timestamp, &'a InstanceId),
+    /// When it wrote down that it leaves.
+    claimed_at: Option<Timestamp>,
+}
+
+impl<'a> Place<'a> {
+    fn of(id: &'a InstanceId, record: &Departure, group: &TargetGroup) -> Self {
+        let claim = record.withdrawn_from(&group.arn);
+        Self {
+            rank: (record.hard().unwrap_or(Timestamp::from_millis(i64::MAX)), id),
+            claimed_at: claim.map(|withdrawn| withdrawn.at),
+        }
+    }
 }
 
 /// Without a node to carry a record, or an API server to ask, nobody leaves before the last moment, and

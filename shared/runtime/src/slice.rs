@@ -264,27 +264,27 @@ impl<'a> Slice<'a> {
             self.app.limits.crowd();
             put_off = self.put_off_starts();
         }
-        self.turns_for_open(until, storm).await;
+        let next = if storm { turn::Next::Later } else { turn::Next::Follows };
+        self.turns_for_open(until, next).await;
         self.open.append(&mut put_off);
     }
 
-    async fn turns_for_open(&mut self, until: Timestamp, storm: bool) {
+    async fn turns_for_open(&mut self, until: Timestamp, next: turn::Next) {
         while !self.open.is_empty() && self.ledger.turns() < TURNS_MAX {
             if self.app.clock.now() + TURN_MIN > until {
                 return;
             }
-            let next = if storm { turn::Next::Later } else { turn::Next::Follows };
             let whom = if self.ledger.turns() == 0 { For::CordonsFirst } else { For::All };
             let turn = turn::turn(self.app, &self.open, until, (whom, next)).await;
             self.ledger.turn(&turn, &self.app.policy, self.app.clock.now());
             self.apply(&turn).await;
-            if storm {
+            if next == turn::Next::Later {
                 self.spread(&turn);
             }
             for decision in turn.decisions {
                 self.decisions.insert(decision.instance.clone(), decision);
             }
-            if storm || !self.wait(&turn.clusters, until).await {
+            if next == turn::Next::Later || !self.wait(&turn.clusters, until).await {
                 return;
             }
         }
