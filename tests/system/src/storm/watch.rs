@@ -14,6 +14,10 @@ use tokio::time::Instant;
 const WATCHES: [&str; 2] =
     ["/api/v1/nodes?watch=true&timeoutSeconds=3600", "/api/v1/pods?watch=true&timeoutSeconds=3600"];
 
+/// How often a watch that ended is opened again, where it ended: the API server cuts off whom it would have to wait for. Twice:
+/// one that can't be kept up with is tried for longer. Half: a storm of a thousand ends without its figures.
+const OPENED_MAX: usize = 200;
+
 /// What is read of a node or pod: whoever reads a storm slower than it comes is cut off by the API server.
 #[derive(Clone, Debug, Deserialize)]
 struct Object {
@@ -23,11 +27,14 @@ struct Object {
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Metadata {
     #[serde(default)]
     name: String,
     #[serde(default)]
     namespace: String,
+    #[serde(default)]
+    resource_version: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -115,32 +122,47 @@ pub(super) async fn run(client: &kube::Client, seen: &RefCell<Seen>) -> SystemEr
     }
 }
 
+/// Notes what changes, from a watch that is opened again where it ended.
 async fn watch(
     client: &kube::Client,
     path: &str,
     mut note: impl FnMut(Object, Change),
 ) -> SystemError {
-    let refused = |source| SystemError::Refused { what: path.to_owned(), source: Box::new(source) };
-    let request = match Request::get(path).body(Vec::new()) {
-        Ok(request) => request,
-        Err(why) => return why.into(),
-    };
-    let events = match client.request_events::<Object>(request).await {
-        Ok(events) => events,
-        Err(why) => return refused(why),
-    };
-    let mut events = std::pin::pin!(events);
-    loop {
-        match events.try_next().await {
-            Ok(Some(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
-                note(object, Change::Here);
-            }
-            Ok(Some(WatchEvent::Deleted(object))) => note(object, Change::Gone),
-            Ok(Some(WatchEvent::Bookmark(_))) => {}
-            Ok(Some(WatchEvent::Error(_)) | None) => {
-                return SystemError::Late(format!("{path}: the watch ended"));
-            }
-            Err(why) => return refused(why),
+    let mut version = String::new();
+    for _ in 0..OPENED_MAX {
+        let from =
+            if version.is_empty() { String::new() } else { format!("&resourceVersion={version}") };
+        let noted = |object: Object, change| {
+            version.clone_from(&object.metadata.resource_version);
+            note(object, change);
+        };
+        if let Err(why) = watch_once(client, &format!("{path}{from}"), noted).await {
+            return why;
         }
     }
+    SystemError::Late(format!("{path}: the watch ended {OPENED_MAX} times"))
+}
+
+/// Until the stream ends; an error is what another try would not change.
+async fn watch_once(
+    client: &kube::Client,
+    path: &str,
+    mut note: impl FnMut(Object, Change),
+) -> Result<(), SystemError> {
+    let refused = |source| SystemError::Refused { what: path.to_owned(), source: Box::new(source) };
+    let request = Request::get(path).body(Vec::new())?;
+    let events = client.request_events::<Object>(request).await.map_err(refused)?;
+    let mut events = std::pin::pin!(events);
+    // A stream that breaks off in the middle of an event ends it as well.
+    while let Ok(Some(event)) = events.try_next().await {
+        match event {
+            WatchEvent::Added(object) | WatchEvent::Modified(object) => note(object, Change::Here),
+            WatchEvent::Deleted(object) => note(object, Change::Gone),
+            WatchEvent::Bookmark(_) => {}
+            WatchEvent::Error(_) => {
+                return Err(SystemError::Late(format!("{path}: the watch is too old to go on")));
+            }
+        }
+    }
+    Ok(())
 }
