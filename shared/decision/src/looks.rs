@@ -127,12 +127,10 @@ fn by_tags(snapshot: &Snapshot) -> Option<ClusterName> {
     })
 }
 
-/// Whether all that is asked for is that something is taken back: only a node with our record is of interest, and those that
-/// are cordoned are listed.
-pub fn only_takes_back(snapshot: &Snapshot, policy: &Policy) -> bool {
-    let admitted = admitted(snapshot, policy);
-    !admitted.is_empty()
-        && admitted.iter().all(|signal| signal.way(snapshot, policy) == Way::Return)
+/// Whether all that is said is that the instance starts: only a node with our record is of interest, and those that are
+/// cordoned are listed.
+pub fn only_starts(snapshot: &Snapshot) -> bool {
+    !snapshot.signals.is_empty() && snapshot.signals.iter().all(|seen| seen.signal.is_start())
 }
 
 /// Target groups whose health this turn needs, and who owns the registrations in them.

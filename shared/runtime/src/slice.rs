@@ -294,6 +294,10 @@ impl<'a> Slice<'a> {
     /// cordoned.
     fn put_off_starts(&mut self) -> Vec<Arrived> {
         let now = self.app.clock.now();
+        // One that waited alone in its queue is no sign of others.
+        if self.open.len() < STORM_BATCH && self.open.iter().all(|it| it.signal.is_start()) {
+            return Vec::new();
+        }
         let starts = |it: &mut Arrived| it.receives == 1 && it.signal.is_start();
         let put_off: Vec<Arrived> = self.open.extract_if(.., starts).collect();
         for arrived in &put_off {

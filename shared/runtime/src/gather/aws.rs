@@ -233,6 +233,10 @@ const OUT_KEPT: Duration = Duration::from_secs(30);
 /// than most of a Spot notice is long.
 const STORM_KEPT: Duration = Duration::from_secs(12);
 
+/// An older health is good for nothing, whatever is rationed. Twice: a group is judged by what it was ten minutes ago. Half:
+/// the end of a storm has none.
+const HEALTH_LASTS: Duration = Duration::from_secs(300);
+
 /// A group's targets, and when they were read.
 pub(super) type Health = Read<(Timestamp, Targets)>;
 
@@ -297,9 +301,14 @@ async fn health(
     let rationed = app.limits.elbv2_reads.is_empty();
     // An old health is better than none, and than a wait that would make all the others old. Nothing leaves on its
     // strength: the executor skips such a call.
-    let old = || app.kept.health.last(arn).filter(|_| rationed);
+    let old = || app.kept.health.within(arn, round.now, HEALTH_LASTS).filter(|_| rationed);
     let kept = app.kept.health.get(arn, round.now).or_else(old);
-    if let Some((read_at, targets)) = kept {
+    // That it is not in a group is no news of a target that may have been registered since.
+    let speaks = |(read_at, targets): &(Timestamp, Targets)| {
+        targets.iter().any(|target| target.id == snapshot.instance.as_str())
+            || snapshot.signals.iter().all(|seen| seen.sent_at <= *read_at)
+    };
+    if let Some((read_at, targets)) = kept.filter(speaks) {
         let is_recent = round.now.since(read_at) < STORM_KEPT;
         if rationed
             || is_recent && app.limits.elbv2_reads.is_crowded()
@@ -349,18 +358,15 @@ async fn read_health(round: Round<'_>, arn: &TargetGroupArn) -> Health {
 }
 
 /// Whether a health that was read before is good enough for this instance. What is still in may be taken out on its
-/// strength, so it must be fresh; that it is out is seen as well in an older one, though not in one from before its signals:
-/// it may have been registered since.
+/// strength, so it must be fresh; that it is out is seen as well in an older one.
 fn is_good(round: Round<'_>, read_at: Timestamp, targets: &[Target], snapshot: &Snapshot) -> bool {
     let me = &snapshot.instance;
     let lasts = if is_in(targets, me) {
         HEALTH_FRESH / 2
     } else if targets.iter().any(|target| target.id == me.as_str()) {
         DRAINING_KEPT
-    } else if snapshot.signals.iter().all(|seen| seen.sent_at <= read_at) {
-        OUT_KEPT
     } else {
-        Duration::ZERO
+        OUT_KEPT
     };
     // A storm's hooks wait for what drains by the hundred.
     let crowd = if round.app.limits.elbv2_reads.is_crowded() { 2 } else { 1 };

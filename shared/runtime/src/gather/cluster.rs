@@ -76,7 +76,7 @@ async fn find(asks: Asks<'_>, snapshot: &Snapshot) -> Result<Found, String> {
     {
         return Ok(Found::Node(Box::new(node)));
     }
-    if looks::only_takes_back(snapshot, &app.policy) {
+    if looks::only_starts(snapshot) {
         // Most are replacements, whose nodes are still to come. What is to be taken back is on a node's record.
         let departing = asks.peers(Age::Some).await.map_err(|unread| unread.why)?;
         let Some(peer) = departing.iter().find(|peer| peer.instance == snapshot.instance) else {
