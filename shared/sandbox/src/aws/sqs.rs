@@ -8,6 +8,8 @@ pub mod api;
 
 use crate::world::{Millis, World};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// A message is hidden for at most twelve hours from its receive on.
 const VISIBILITY_SECONDS_MAX: i64 = 43_200;
@@ -98,6 +100,8 @@ pub struct Queue {
 pub struct Sqs {
     /// Queues by name.
     pub queues: BTreeMap<String, Queue>,
+    /// Tells whoever polls in real time that something was sent, as a long poll does.
+    pub arrivals: Arc<Notify>,
     sent: u64,
 }
 
@@ -156,7 +160,11 @@ impl Sqs {
             visible_at: now,
             receipt: String::new(),
         };
-        world.aws.sqs.put(queue, stored).then_some(id)
+        let is_put = world.aws.sqs.put(queue, stored);
+        if is_put {
+            world.aws.sqs.arrivals.notify_waiters();
+        }
+        is_put.then_some(id)
     }
 
     /// Receives up to `max` messages: those are hidden for the queue's visibility timeout.
