@@ -1,5 +1,5 @@
-//! `cargo run --release -p system-tests --bin storm -- [--nodes 200] [--pods 2000] [--warnings 5,100] [--singles 10]
-//! [--json FILE] [--debug] [--watch-only]`
+//! `cargo run --profile sim --locked -p system-tests --bin storm -- [--nodes 200] [--pods 2000] [--warnings 5,100] [--singles 10]
+//! [--json FILE] [--service] [--aws-latency] [--debug] [--watch-only]`
 //!
 //! Storms of Spot warnings against a real API server whose nodes kwok speaks for. Prints a table and writes JSON. The
 //! functions are built as they are deployed, unless `--debug` says otherwise. With `--watch-only` nothing of ours runs: it
@@ -36,6 +36,10 @@ struct Wanted {
     json: String,
     profile: Profile,
     watch_only: bool,
+    /// A Service over all pods: its controllers write endpoints for each pod that moves.
+    service: bool,
+    /// Whether AWS takes its usual time for each answer, of 2 to 40 ms; else it answers at once.
+    aws_latency: bool,
 }
 
 impl Wanted {
@@ -48,10 +52,14 @@ impl Wanted {
             json: "target/system/storm.json".to_owned(),
             profile: Profile::Release,
             watch_only: false,
+            service: false,
+            aws_latency: false,
         };
         while let Some(name) = arguments.next() {
             match name.as_str() {
                 "--watch-only" => wanted.watch_only = true,
+                "--service" => wanted.service = true,
+                "--aws-latency" => wanted.aws_latency = true,
                 "--debug" => wanted.profile = Profile::Debug,
                 _ => {
                     let value = arguments.next().ok_or(format!("{name}: a value is missing"))?;
@@ -77,8 +85,8 @@ impl Wanted {
             }
             "--json" => self.json = value,
             _ => {
-                let known =
-                    "--nodes, --pods, --singles, --warnings, --json, --debug or --watch-only";
+                let known = "--nodes, --pods, --singles, --warnings, --json, --service, \
+                     --aws-latency, --debug or --watch-only";
                 return Err(format!("{name}: {known}").into());
             }
         }
@@ -105,8 +113,14 @@ async fn run(wanted: &Wanted) -> Result<(), Failed> {
             None
         }
     };
-    // Whoever acts is measured from the message in the queue on.
-    system.sandbox.world().aws.events.delivery.delay_ms = 0..=0;
+    {
+        let mut world = system.sandbox.world();
+        // Whoever acts is measured from the message in the queue on.
+        world.aws.events.delivery.delay_ms = 0..=0;
+        if !wanted.aws_latency {
+            world.latency.aws = 0..=0;
+        }
+    }
     let singles = singles(&system, (wanted, &mut nodes), mapping.as_ref()).await?;
     for (name, spread) in &singles {
         let (p50, last) = (1_000.0 * spread.p50, 1_000.0 * spread.last);
@@ -185,7 +199,9 @@ impl<'a> Nodes<'a> {
             finalizers: Vec::new(),
         };
         workload.create(&api, CREATED_WITHIN).await?;
-        workload.expose(&api).await?;
+        if wanted.service {
+            workload.expose(&api).await?;
+        }
         Ok(Self { system, api, group, workload, machines, warned: 0 })
     }
 
@@ -208,6 +224,7 @@ fn whole(wanted: &Wanted, singles: &[(&'static str, Spread)], reports: &[Report]
         singles.iter().map(|(name, spread)| ((*name).to_owned(), spread.json())).collect();
     let storms: Vec<Value> = reports.iter().map(Report::json).collect();
     json!({"nodes": wanted.nodes, "pods": wanted.pods, "watch_only": wanted.watch_only,
+        "service": wanted.service, "aws_latency": wanted.aws_latency,
         "release": wanted.profile == Profile::Release, "single_warnings": singles, "storms": storms})
 }
 

@@ -18,7 +18,9 @@ pub(crate) const CASES: &[Case] = &[
 ];
 
 const ROLE: &str = "interruption";
-const LEAD_MS: i64 = 120_000;
+/// Longer than any case here lasts: what AWS says of the end of an instance would be written on its node too, in the middle
+/// of what is compared. The functions believe in two minutes nevertheless.
+const LEAD_MS: i64 = 900_000;
 /// How long the API server takes a token here.
 const TOKEN_MS: i64 = 8_000;
 /// Longer than that.
@@ -110,6 +112,8 @@ async fn a_process_stands_still_and_goes_on(given: Given) {
 /// What changed anything in the cluster.
 fn writes(stage: &Stage) -> Vec<String> {
     let asked = stage.system.audit.of(ROLE).into_iter();
-    let writes = asked.filter(|asked| ["create", "delete", "patch"].contains(&asked.verb.as_str()));
+    let writes = asked.filter(|asked| {
+        asked.code < 300 && ["create", "delete", "patch"].contains(&asked.verb.as_str())
+    });
     writes.map(|asked| format!("{} {}", asked.right(), asked.name)).collect()
 }

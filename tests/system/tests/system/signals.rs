@@ -55,6 +55,7 @@ async fn leaves(
     signal: impl FnOnce(&mut World, &str),
 ) -> (Stage, Machine) {
     let (stage, leaving) = departs(given, (group, role), signal).await;
+    stage.assert_well();
     let deleted = deletions(&stage, &leaving, role);
     assert_eq!(deleted, Vec::<String>::new(), "evicted");
     (stage, leaving)

@@ -119,7 +119,7 @@ impl Stage {
             if pods.is_empty() {
                 return;
             }
-            let tail = || self.system.log_tail(role);
+            let tail = || self.story(role);
             assert!(Instant::now() < by, "{pods:?} are still on {}\n{}", machine.node, tail());
             sleep(LOOK).await;
         }
@@ -143,17 +143,23 @@ impl Stage {
                 return found;
             }
             if Instant::now() >= by {
-                panic!("{what}: not within {DEPARTED:?}\n{}", self.system.log_tail(role));
+                panic!("{what}: not within {DEPARTED:?}\n{}", self.story(role));
             }
             sleep(LOOK).await;
         }
+    }
+
+    /// What a failure tells: the requests of a function that were refused, and the end of what it logged.
+    fn story(&self, role: &str) -> String {
+        let (refused, tail) = (self.system.refused(role), self.system.log_tail(role));
+        format!("refused to {role}: {refused:?}\n{tail}")
     }
 
     /// Waits until a node is cordoned, with our taint and our annotation.
     pub(crate) async fn cordoned(&self, machine: &Machine, role: &str) {
         let path = format!("/api/v1/nodes/{}", machine.node);
         let found = self.api.until(&path, SOON, |node| node["spec"]["unschedulable"] == true).await;
-        let node = found.unwrap_or_else(|why| panic!("{why}\n{}", self.system.log_tail(role)));
+        let node = found.unwrap_or_else(|why| panic!("{why}\n{}", self.story(role)));
         let taints = node["spec"]["taints"].to_string();
         assert!(taints.contains("ebbtide.dev/"), "{taints}");
         let annotations = node["metadata"]["annotations"].to_string();
@@ -170,7 +176,7 @@ impl Stage {
                 && !annotations.contains("ebbtide.dev/")
         };
         let found = self.api.until(&path, DEPARTED, is_back).await;
-        drop(found.unwrap_or_else(|why| panic!("{why}\n{}", self.system.log_tail(role))));
+        drop(found.unwrap_or_else(|why| panic!("{why}\n{}", self.story(role))));
     }
 
     /// Waits until no load balancer sends to an instance any more.
