@@ -28,11 +28,12 @@ pub struct DemoArgs {
     /// [default: events/autoscaling.terminate.json]
     #[arg(long, value_name = "FILE")]
     pub event: Option<PathBuf>,
-    /// Warn so many Spot nodes within a second instead, each with ten pods, and show how the times are spread
+    /// Warn so many Spot nodes (1 to 2000) within a second instead, each with ten pods, and show how the times are spread
     #[arg(
         long,
         value_name = "N",
-        value_parser = clap::value_parser!(u16).range(1..=2000),
+        value_parser = nodes,
+        allow_negative_numbers = true,
         conflicts_with_all = ["event", "policy"]
     )]
     pub storm: Option<u16>,
@@ -45,6 +46,16 @@ pub struct DemoArgs {
     /// Print one JSON object instead of the timeline
     #[arg(long)]
     pub json: bool,
+}
+
+/// Twice the storm that is measured. Doubled: it would take some minutes and say nothing else.
+const STORM_MAX: u16 = 2000;
+
+fn nodes(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(nodes @ 1..=STORM_MAX) => Ok(nodes),
+        Ok(_) | Err(_) => Err(format!("expected a number of nodes from 1 to {STORM_MAX}")),
+    }
 }
 
 /// `externalTrafficPolicy` of the demo's Services.

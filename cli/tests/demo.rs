@@ -519,7 +519,11 @@ fn a_wrong_command_line_is_refused() {
         (&["dance"], "error: unrecognized subcommand 'dance'\n"),
         (
             &["demo", "--storm", "2001"],
-            "error: invalid value '2001' for '--storm <N>': 2001 is not in 1..=2000\n",
+            "error: invalid value '2001' for '--storm <N>': expected a number of nodes from 1 to 2000\n",
+        ),
+        (
+            &["demo", "--storm", "-1"],
+            "error: invalid value '-1' for '--storm <N>': expected a number of nodes from 1 to 2000\n",
         ),
         (
             &["demo", "--storm", "3", "--event", "x.json"],

@@ -15,6 +15,9 @@ use std::time::Duration;
 /// The longest wait for an answer or an end: four slices.
 const WAIT: Duration = Duration::from_secs(60);
 
+/// So many times in that wait it is asked whether the process still runs: every tenth of a second.
+const LOOKS: u32 = 600;
+
 /// The queue's URL, and the dead-letter queue's, for a function that is to have them.
 pub const QUEUES: [(&str, &str); 2] = [
     ("QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/111122223333/ebbtide"),
@@ -45,14 +48,23 @@ pub struct Ended {
 }
 
 /// Why there is no answer.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// Nothing was posted in time, and nothing will be.
-    Silence(RecvTimeoutError),
+    #[error("nothing within {} s", WAIT.as_secs())]
+    Silence(#[source] RecvTimeoutError),
+    /// The process ended before it posted anything.
+    #[error("the function ended ({0})")]
+    Ended(ExitStatus),
+    /// Whether it still runs can't be said.
+    #[error("ask for the function's end")]
+    Process(#[source] io::Error),
     /// Something else was posted.
+    #[error("the function posted {0:?}")]
     Posted(Posted),
     /// The answer is not JSON.
-    Json(serde_json::Error),
+    #[error("the answer is not JSON")]
+    Json(#[source] serde_json::Error),
 }
 
 impl Environment {
@@ -86,12 +98,27 @@ impl Environment {
         let request_id = format!("8476a536-e9f4-11e8-9739-{:012}", self.invocations);
         let payload = payload.to_owned();
         self.api.send(Invocation { request_id: request_id.clone(), deadline_ms, payload });
-        match self.api.next(WAIT).map_err(Failure::Silence)? {
+        match self.posted()? {
             Posted::Response { request_id: id, body } if id == request_id => {
                 serde_json::from_str(&body).map_err(Failure::Json)
             }
             other => Err(Failure::Posted(other)),
         }
+    }
+
+    /// What is posted next, as long as there is somebody to post it.
+    fn posted(&mut self) -> Result<Posted, Failure> {
+        let mut last = RecvTimeoutError::Timeout;
+        for _ in 0..LOOKS {
+            // Asked first: what was posted before the end is still there.
+            let ended = self.child.try_wait().map_err(Failure::Process)?;
+            match (self.api.next(WAIT / LOOKS), ended) {
+                (Ok(posted), _) => return Ok(posted),
+                (Err(_), Some(status)) => return Err(Failure::Ended(status)),
+                (Err(silence), None) => last = silence,
+            }
+        }
+        Err(Failure::Silence(last))
     }
 
     /// Ends the process and returns what it has written.

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 /// second start is a part of the invocation: its time counts against the function's timeout.
 const INIT_MAX: Duration = Duration::from_secs(10);
 
-/// The longest time between two looks at the queue and the processes. What is visible is found as late as this;
+/// The longest time between two looks at the queue and the processes. What becomes visible again is found as late as this;
 /// half of it would cost processor time that the processes need.
 const LOOK_MS: Millis = 25;
 
@@ -198,7 +198,10 @@ impl Worker {
         let mut invocations: FuturesUnordered<LocalBoxFuture<'static, Finished>> =
             FuturesUnordered::new();
         let mut apis: FuturesUnordered<LocalBoxFuture<'static, ()>> = FuturesUnordered::new();
+        let arrivals = Arc::clone(&self.sandbox.world().aws.sqs.arrivals);
         loop {
+            // From here on: what is sent while the queue is looked at counts, too.
+            let arrival = arrivals.notified();
             lock(&self.fleet).sweep();
             if self.function.freezes {
                 lock(&self.fleet).freeze_idle();
@@ -220,6 +223,7 @@ impl Worker {
                     }
                 }
                 Some(()) = apis.next(), if !apis.is_empty() => {}
+                () = arrival => {}
                 () = self.sandbox.sleep_until(wake_at) => {}
             }
         }

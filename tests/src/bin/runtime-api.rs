@@ -11,7 +11,11 @@ use std::process::{Command, ExitCode};
 use tests::aws::Account;
 use tests::environment::{Environment, QUEUES};
 
-const USAGE: &str = "usage: runtime-api events/FILE [VARIABLE=value ...]";
+const USAGE: &str = "\
+usage: runtime-api events/FILE [VARIABLE=value ...]
+
+One invocation of the function that hears such an event, as a process of its own with a Runtime API and an AWS on loopback in
+which the event is true. The variables are the function's settings, as README.md lists them.";
 
 /// What `cargo lambda` sends: a deadline in 1970, which the function takes for unknown.
 const DEADLINE_MS: i64 = 600_000;
@@ -31,13 +35,20 @@ fn run() -> io::Result<()> {
     let Some((file, settings)) = arguments.split_first() else {
         return Err(io::Error::other(USAGE));
     };
+    if ["-h", "--help"].contains(&file.as_str()) {
+        return writeln!(io::stdout(), "{USAGE}");
+    }
     let settings = settings
         .iter()
         .map(|pair| {
-            pair.split_once('=').ok_or_else(|| io::Error::other(format!("{pair}: {USAGE}")))
+            let wrong = || format!("{pair}: expected a setting as VARIABLE=value\n{USAGE}");
+            pair.split_once('=').ok_or_else(|| io::Error::other(wrong()))
         })
         .collect::<io::Result<Vec<_>>>()?;
     let text = std::fs::read_to_string(file).map_err(|error| named(file, &error))?;
+    if text.trim().is_empty() {
+        return Err(io::Error::other(format!("{file}: is empty: expected an event as JSON")));
+    }
     let payload: Value = serde_json::from_str(&text).map_err(|error| named(file, &error))?;
     let account = Account::of(&payload);
     // A batch with both goes to the function that answers hooks.
@@ -56,7 +67,7 @@ fn run() -> io::Result<()> {
     for call in calls {
         writeln!(out, "call    {}", call.operation)?;
     }
-    let answer = answer.map_err(|failure| io::Error::other(format!("no answer: {failure:?}")))?;
+    let answer = answer.map_err(|failure| io::Error::other(format!("no answer: {failure}")))?;
     writeln!(out, "answer  {answer:#}")
 }
 

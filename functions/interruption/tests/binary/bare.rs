@@ -1,6 +1,6 @@
 //! Bare events: one slice, and the report is the answer.
 
-use crate::{announced, binary, due, hear, long_ago, with_hook};
+use crate::{announced, binary, due, hear, long_ago, replaced, with_hook};
 use serde_json::Value;
 use tests::aws::Account;
 use tests::event::{named, sample};
@@ -65,9 +65,25 @@ const ROWS: [Row; 22] = [
     ("health.retirement.json", "done", NO_CLUSTER, CONFIRMED),
 ];
 
-/// The sample as it is, but for a reboot's date.
+/// The sample as it is, but for a reboot's date, and for the time at which a change was called off: EC2 is asked what stands
+/// once that is two minutes ago.
 fn text_of(name: &str) -> String {
-    if name == "health.reboot.json" { announced(name) } else { sample(name) }
+    match name {
+        "health.reboot.json" => announced(name),
+        "health.closed.json" => replaced(&sample(name), CLOSED_AT, "\"2126-11-23"),
+        _ => sample(name),
+    }
+}
+
+/// The day of the sample's `time`.
+const CLOSED_AT: &str = "\"2026-11-23";
+
+#[test]
+fn what_was_called_off_some_time_ago_is_confirmed_by_ec2() {
+    let text = replaced(&sample("health.closed.json"), CLOSED_AT, "\"2020-11-23");
+    let seen = hear(with_hook(&text), &[], &text);
+    assert_fate("closed", &seen, "done", NO_CLUSTER);
+    assert_eq!(seen.operations(), CONFIRMED);
 }
 
 /// Every interruption there is, each in an AWS in which it is true and whose cluster was deleted.

@@ -34,10 +34,12 @@ fn each_transport_brings_its_departure_to_the_end() {
         let seen = invoke(account_of(&text), &[], &text, IN_1970);
         all_done(&seen, 1);
         let hidden = seen.bodies("ChangeMessageVisibilityBatch");
-        assert_eq!(hidden.len(), 1, "{name}: hidden once, before the work: {hidden:?}");
+        assert_eq!(hidden.len(), 1, "{name}: hidden once: {hidden:?}");
         let hidden: Value = serde_json::from_str(hidden[0]).unwrap();
         assert_eq!(hidden["Entries"][0]["VisibilityTimeout"], 20, "{name}: {hidden}");
-        assert_eq!(seen.operations()[0], "ChangeMessageVisibilityBatch", "{name}");
+        let at = |call| seen.operations().iter().position(|it| *it == call);
+        let (hides, answers) = (at("ChangeMessageVisibilityBatch"), at("CompleteLifecycleAction"));
+        assert!(hides < answers, "{name}: beside the first looks: {:?}", seen.operations());
     }
 }
 
