@@ -125,6 +125,16 @@ impl CloudError {
         }
     }
 
+    /// What was tried, as a verb phrase without its subject: `describe lifecycle hooks of`.
+    pub fn operation(&self) -> &'static str {
+        match self {
+            Self::Refused { operation, .. }
+            | Self::Unanswered { operation, .. }
+            | Self::Unreadable { operation, .. }
+            | Self::Unsent { operation, .. } => operation,
+        }
+    }
+
     /// The service's refusal, if it answered with one.
     pub fn refusal(&self) -> Option<&Refusal> {
         match self {

@@ -8,9 +8,9 @@
 use crate::call::{Call, MERGE_PATCH, PageOf};
 use crate::error::{ClusterError, Operation};
 use crate::meta::{Condition, condition};
-use decision::annotation::DEPARTURE;
 use decision::id::{BootId, InstanceId, NodeName, Uid};
-use decision::snapshot::cluster::{Node, Peer, Taint};
+use decision::snapshot::cluster::{Node, Taint};
+use decision::snapshot::departing::Peer;
 use decision::step::NodePatch;
 use decision::time::Timestamp;
 use http::Method;
@@ -54,7 +54,7 @@ pub async fn departing(client: &kube::Client) -> Result<Vec<Peer>, ClusterError>
     let call = Call::get(Operation::ListNodes, "on their way out", PATH.to_owned())
         .with("fieldSelector", "spec.unschedulable=true");
     call.list(client, PageOf::Metadata, |mut raw: RawPeer| {
-        let annotation = raw.metadata.annotations.remove(DEPARTURE)?;
+        let annotation = raw.metadata.annotations.departure.take()?;
         let Whose { instance } = serde_json::from_str(&annotation).ok()?;
         Some(Peer { instance, node: raw.metadata.name, annotation })
     })
@@ -145,7 +145,14 @@ struct RawPeer {
 struct RawPeerMetadata {
     name: NodeName,
     #[serde(default)]
-    annotations: BTreeMap<String, String>,
+    annotations: RawPeerAnnotations,
+}
+
+/// Of the annotations, `decision::annotation::DEPARTURE`.
+#[derive(Default, Deserialize)]
+struct RawPeerAnnotations {
+    #[serde(rename = "ebbtide.dev/departure")]
+    departure: Option<String>,
 }
 
 /// Our annotation, as far as a list needs it.

@@ -13,7 +13,7 @@ use crate::departure::{Case, is_going, is_last_moment};
 use crate::policy::LaunchDeadline;
 use crate::report::{Report, Stage};
 use crate::signal::{Cause, HookRoute};
-use crate::snapshot::aws::{RegistrationOwner, TargetGroup};
+use crate::snapshot::aws::{InstanceState, RegistrationOwner, TargetGroup};
 use crate::snapshot::cluster::{ClusterView, Node, NodeLookup, NodeView};
 use crate::step::{HookResult, NodePatch, PatchPurpose, Step, TargetChange};
 use std::collections::BTreeSet;
@@ -85,14 +85,17 @@ fn on_node(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
         return continued(case, report, "the instance is going: nothing is taken back".into());
     }
     let record = record(case, &view.node);
-    if !case.is_held()
-        && let Some(course) = back::before(case, view, record.as_ref(), &report)
-    {
+    if let Some(course) = goes_again(case, record.as_ref(), &report) {
         return course;
     }
     if let Some(patch) = record.as_ref().and_then(|record| in_service(&view.node, record)) {
         report.stage = Stage::Arriving("the out-of-service taint is taken off".into());
         return case.again(vec![Step::PatchNode(patch)], report, case.now());
+    }
+    if !case.is_held()
+        && let Some(course) = back::before(case, view, record.as_ref(), &report)
+    {
+        return course;
     }
     // Where nobody waits for an answer, a cordon of ours must not stay on for what may never come.
     let gives_up = !case.is_held() && is_over(case) && record.is_some();
@@ -138,6 +141,32 @@ fn on_node(case: &Case<'_>, view: &NodeView, mut report: Report) -> Course {
     }
     report.stage = Stage::Arriving("our cordon is taken back".into());
     case.again(vec![Step::PatchNode(back::put_back(case, &view.node, &record))], report, case.now())
+}
+
+/// What a hook waits for on an instance that came back, and goes again or may do so: our record stays on, since new pods would
+/// die with it. That it stops may be what EC2 still shows of the life before.
+fn goes_again(case: &Case<'_>, record: Option<&Departure>, report: &Report) -> Option<Course> {
+    if !case.is_held() || record.is_none() {
+        return None;
+    }
+    let lack = match &case.snapshot.aws.instance {
+        Ok(Some(instance)) if instance.state.is_up() => return None,
+        Ok(Some(instance)) if is_dying_or_dead(instance.state) => {
+            let why = "the instance is going: nothing is taken back";
+            return Some(continued(case, report.clone(), why.into()));
+        }
+        Ok(Some(instance)) => Lack::Seen(format!("EC2 shows its instance as {}", instance.state)),
+        Ok(None) => return None,
+        // At its deadline what is known must do.
+        Err(_) if is_over(case) => return None,
+        Err(unread) => Lack::Unread(format!("its instance could not be read: {}", unread.why)),
+    };
+    Some(waiting(case, report.clone(), &lack))
+}
+
+/// Whether EC2 ends the instance: it never comes back from that.
+fn is_dying_or_dead(state: InstanceState) -> bool {
+    matches!(state, InstanceState::ShuttingDown | InstanceState::Terminated)
 }
 
 fn continued(case: &Case<'_>, mut report: Report, why: String) -> Course {

@@ -7,7 +7,8 @@
 
 use crate::id::{InstanceId, NodeName, PodKey, Uid};
 use crate::matching::{selects, serves};
-use crate::snapshot::cluster::{Budget, NodeView, Peers, Phase, Pod, Service, Sibling};
+use crate::snapshot::cluster::{Budget, NodeView, Phase, Pod, Service, Sibling};
+use crate::snapshot::departing::Peers;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
 

@@ -29,6 +29,16 @@ pub fn decide(snapshot: &Snapshot, policy: &Policy) -> Decision {
     let arrival = course(snapshot, &ways.arriving, &policy, arrival::decide);
     let back = course(snapshot, &ways.returning, &policy, arrival::decide);
     let announced = course(snapshot, &ways.later, &policy, announce::decide);
+    let of_way = |admitted: &Admitted<'_>| match admitted.way(snapshot, configured) {
+        Way::Departure => {
+            let next = next(admitted, departure.as_ref(), snapshot);
+            ways.lasting(admitted, next, (snapshot.now, &policy))
+        }
+        Way::Arrival => next(admitted, arrival.as_ref(), snapshot),
+        Way::Return => next(admitted, back.as_ref(), snapshot),
+        Way::Later(at) => later(at, snapshot.now),
+    };
+    let mut withheld = Vec::new();
     let answers = snapshot
         .signals
         .iter()
@@ -37,17 +47,10 @@ pub fn decide(snapshot: &Snapshot, policy: &Policy) -> Decision {
             let next = match admission {
                 Admission::Out(next) => next.clone(),
                 Admission::In(admitted) if mode(admitted, configured) == Mode::Observe => {
+                    withheld.extend(told(&of_way(admitted)));
                     Next::Finished(Ending::Observed)
                 }
-                Admission::In(admitted) => match admitted.way(snapshot, configured) {
-                    Way::Departure => {
-                        let next = next(admitted, departure.as_ref(), snapshot);
-                        ways.lasting(admitted, next, (snapshot.now, &policy))
-                    }
-                    Way::Arrival => next(admitted, arrival.as_ref(), snapshot),
-                    Way::Return => next(admitted, back.as_ref(), snapshot),
-                    Way::Later(at) => later(at, snapshot.now),
-                },
+                Admission::In(admitted) => of_way(admitted),
             };
             let next = if seen.receives >= RECEIVES_MAX { give_up(next, admission) } else { next };
             Answer { message: seen.message.clone(), next }
@@ -62,10 +65,19 @@ pub fn decide(snapshot: &Snapshot, policy: &Policy) -> Decision {
     }
     let mut report =
         report.unwrap_or_else(|| Report::new(snapshot.instance.clone(), Stage::NotOurs));
+    let held = admitted.iter().filter(|signal| signal.hook().is_some());
+    report.answer_by = held.filter_map(|signal| signal.hard()).min();
     if policy.mode == Mode::Observe {
         report.would = steps.drain(..).map(|step| step.to_string()).collect();
     }
+    report.would.extend(withheld);
     Decision { instance: snapshot.instance.clone(), steps, answers, report }
+}
+
+/// An answer that is only observed, as the report tells it: where it comes at once, nothing would be drained before.
+fn told(next: &Next) -> Option<String> {
+    let Next::Answer { call, result, why } = next else { return None };
+    Some(format!("answer hook {} with {}: {why}", call.hook, result.wire()))
 }
 
 /// The signals in charge, by the way in which they move the instance.

@@ -153,13 +153,17 @@ pub(crate) fn decide(case: &Case<'_>) -> Course {
     match &case.snapshot.cluster {
         ClusterView::NotAsked => case.again(Vec::new(), report, case.look()),
         ClusterView::Unnamed => {
-            without_node(case, report, "no tag, hook or setting names a cluster for the instance")
+            let why = "no tag, hook or setting names a cluster for the instance";
+            report.warnings.push(format!("nothing is drained: {why}"));
+            without_node(case, report, why)
         }
         ClusterView::Deleted(cluster) => {
             // Nothing can be drained there any more, and nothing will come to replace its targets.
             let steps = withdraw_blind(case, Records::NoNode, &mut report).0;
             report.stage = Stage::Ended;
-            case.done(steps, report, format!("EKS knows no cluster {cluster}"))
+            let why = format!("EKS knows no cluster {cluster}");
+            report.warnings.push(format!("nothing is drained: {why}"));
+            case.done(steps, report, why)
         }
         ClusterView::Unreachable { cluster, why } => {
             unreachable(case, report, cluster.as_str(), why)
@@ -383,5 +387,6 @@ fn deregister_within(
     fresh_for: Duration,
 ) -> Step {
     let change = TargetChange { group: group.arn.clone(), targets };
-    Step::Deregister(Deregister { change, fresh_until: group.read_at + fresh_for })
+    let health = group.targets.clone();
+    Step::Deregister(Deregister { change, health, fresh_until: group.read_at + fresh_for })
 }

@@ -94,6 +94,7 @@ fn rule(pod: &Pod, bench: &Bench<'_>) -> Option<Verdict> {
     stays(pod)
         .or_else(|| going(pod, bench))
         .or_else(|| forced(pod, bench))
+        .or_else(|| outdated(bench))
         .or_else(|| protected(pod, bench))
         .or_else(|| serving(pod, bench))
 }
@@ -119,6 +120,12 @@ pub(crate) fn is_waited_for(pod: &Pod, now: Timestamp) -> bool {
 /// that we could still do would help it.
 fn is_stuck(pod: &Pod, now: Timestamp) -> bool {
     pod.deletion.is_some_and(|deletion| now >= deletion.ends_at + STUCK_AFTER)
+}
+
+/// A pod that is evicted from a node that somebody uncordoned could come right back.
+fn outdated(bench: &Bench<'_>) -> Option<Verdict> {
+    let why = bench.view.outdated.as_ref()?;
+    Some(hold(bench, Held::Unread(format!("the node could not be read again: {why}"))))
 }
 
 fn hold(bench: &Bench<'_>, why: Held) -> Verdict {

@@ -16,7 +16,8 @@ pub const WITHDRAW_MARGIN: Duration = Duration::from_secs(10);
 
 /// How long a node must have carried its place in the order (annotation and deadline) before it may withdraw.
 /// By then whoever listed the departing nodes without it has acted or given up: for a call, a list is used for at most
-/// [`HEALTH_FRESH`], a call to AWS lasts at most 3 s (older lists and healths only serve to write a withdrawal down). Half: two processes that do not see each other could
+/// [`HEALTH_FRESH`] ([`STAYERS_FRESH`] where those that stay are enough without it: who joins later sees what was written down), a
+/// call to AWS lasts at most 3 s (older lists and healths only serve to write a withdrawal down). Half: two processes that do not see each other could
 /// both count on the other's target. Twice: four more seconds of new requests to a node that is going.
 pub const ORDER_SETTLES: Duration = Duration::from_secs(4);
 
@@ -109,6 +110,11 @@ pub const EVICTIONS_BEGIN_WITHIN: Duration = Duration::from_secs(4);
 /// One that is broken off may have been counted by its budget, which then keeps a place for it for two minutes. Twice: a slice
 /// makes one eviction. Half: where every second try collides, one in fifty is broken off.
 pub const EVICTION_TAKES: Duration = Duration::from_secs(6);
+
+/// So long before a hook's hard deadline no eviction of its batch is waited for: one that collides is answered after eleven
+/// seconds, more than [`ANSWER_MARGIN`]. Twice: the batch evicts nothing for ten seconds more. Half: an answer that AWS throttles
+/// once comes too late.
+pub const EVICTIONS_END_BEFORE: Duration = Duration::from_secs(5);
 
 /// An eviction that takes so long collided with another write to its budget's status: the API server tries again after half a
 /// second, give or take a tenth. Half: a slow server looks like a busy budget. Twice: the first collision is not noticed.

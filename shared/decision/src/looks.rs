@@ -81,6 +81,19 @@ pub fn wants_present_state(snapshot: &Snapshot, policy: &Policy) -> bool {
     })
 }
 
+/// Whether this turn may take something of ours off the instance's node, whose host was up when EC2 was asked last.
+pub fn takes_back(snapshot: &Snapshot, policy: &Policy) -> bool {
+    let ClusterView::Reached { node: NodeLookup::Found(view), .. } = &snapshot.cluster else {
+        return false;
+    };
+    let is_up = || snapshot.aws.instance.iter().flatten().any(|instance| instance.state.is_up());
+    if !view.node.annotations.contains_key(DEPARTURE) || !is_up() {
+        return false;
+    }
+    let arriving = arriving(snapshot, policy);
+    !arriving.is_empty() && overridden(policy, &arriving).mode == Mode::Act
+}
+
 /// Whether AWS is worth asking about this instance at all: with its group and hooks known, some signal may be ours.
 pub fn wants_membership(snapshot: &Snapshot, policy: &Policy) -> bool {
     snapshot.signals.iter().any(|seen| {
@@ -261,7 +274,7 @@ fn registrations(
 pub fn peers(snapshot: &Snapshot, view: &NodeView, policy: &Policy) -> bool {
     let me = snapshot.instance.as_str();
     let is_in = |group: &TargetGroup| {
-        group.targets.iter().any(|target| target.id == me && target.state.is_registered())
+        group.targets.of(me).iter().any(|target| target.state.is_registered())
     };
     let may_leave = match &snapshot.aws.target_groups {
         Ok(groups) => groups.iter().any(is_in),

@@ -1,9 +1,10 @@
 //! How often to look: often while seconds count, rarely in a drain of hours, always within the hook's heartbeat.
 
+use crate::decision::Decision;
 use crate::id::InstanceId;
 use crate::limits::{
-    CRASH_COSTS_AT_MOST, EVICTION_COLLIDED, EVICTION_PAUSE_MAX, EVICTION_PAUSE_MIN, LOOK_EVERY,
-    LOOK_EVERY_LATER, LOOKS_PER_SECOND,
+    CRASH_COSTS_AT_MOST, EVICTION_COLLIDED, EVICTION_PAUSE_MAX, EVICTION_PAUSE_MIN,
+    EVICTIONS_END_BEFORE, LOOK_EVERY, LOOK_EVERY_LATER, LOOKS_PER_SECOND,
 };
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -30,6 +31,13 @@ pub fn crowded(now: Timestamp, instance: &InstanceId, receives: u32, nodes: usiz
     let nodes = u32::try_from(nodes).unwrap_or(u32::MAX);
     let every = Duration::from_secs(1) * nodes / LOOKS_PER_SECOND;
     now + every / 2 + jitter(instance, receives, every)
+}
+
+/// When the evictions of a batch must be over, because a hook in it is to be answered before its hard deadline. `None`: no hook
+/// has one that is to come.
+pub fn evictions_end(decisions: &[Decision], now: Timestamp) -> Option<Timestamp> {
+    let by = decisions.iter().filter_map(|decision| decision.report.answer_by);
+    by.filter(|by| *by > now).min().map(|by| by - EVICTIONS_END_BEFORE)
 }
 
 /// The longest pause before the next eviction under a budget, by the one before it and how long that eviction took. Processes

@@ -4,7 +4,7 @@
 //! Nothing here chooses; it only groups.
 
 use crate::decision::{Decision, Next};
-use crate::id::{InstanceId, PodKey, TargetGroupArn};
+use crate::id::{ClusterName, InstanceId, PodKey, TargetGroupArn};
 use crate::step::{
     Class, Deregister, HookCall, HookResult, NodePatch, Note, Outcome, Removal, Step, TargetChange,
 };
@@ -109,19 +109,40 @@ pub fn join(decisions: &[Decision]) -> Plan {
             add_answer(&mut plan, decision, &answer.message, &answer.next);
         }
     }
-    plan.deregister = calls.out.into_values().collect();
+    calls.out.values_mut().for_each(leave_one_in);
+    plan.deregister =
+        calls.out.into_values().filter(|it| !it.what.change.targets.is_empty()).collect();
     plan.register = calls.back.into_values().collect();
     plan
+}
+
+/// Each decision leaves a living target in, all together may not: who has no record to be counted by goes by its id alone, beside
+/// somebody who has one. The living target with the greatest id stays, as it does among those without records.
+fn leave_one_in(call: &mut ForMany<Deregister>) {
+    let Deregister { change, health, .. } = &mut call.what;
+    let leaves = |id: &String| change.targets.iter().any(|target| target.id == *id);
+    let Some(last) = health.living().last().filter(|_| health.living().iter().all(leaves)) else {
+        return;
+    };
+    change.targets.retain(|target| target.id != *last);
+    call.instances.retain(|instance| instance.as_str() != last);
 }
 
 /// Removals in lanes: those of one lane go one after the other, the lanes beside each other. Evictions under one budget share
 /// a lane: each writes the budget's status, and the API server lets who came second wait for half a second before it tries
 /// again, twenty times: many at once are slower than one after the other. Lanes of one removal come first: others may be long.
-pub fn lanes(removals: Vec<For<Remove>>) -> Vec<Vec<For<Remove>>> {
-    let (mut alone, mut shared) = (Vec::new(), BTreeMap::<PodKey, Vec<For<Remove>>>::new());
+/// `clusters`: where the instances' nodes are, since a budget of the same name in another cluster is another one.
+pub fn lanes(
+    removals: Vec<For<Remove>>,
+    clusters: &BTreeMap<InstanceId, ClusterName>,
+) -> Vec<Vec<For<Remove>>> {
+    let (mut alone, mut shared) = (Vec::new(), BTreeMap::<_, Vec<For<Remove>>>::new());
     for removal in removals {
         match removal.what.budget() {
-            Some(budget) => shared.entry(budget.clone()).or_default().push(removal),
+            Some(budget) => {
+                let lane = (clusters.get(&removal.instance), budget.clone());
+                shared.entry(lane).or_default().push(removal);
+            }
             None => alone.push(vec![removal]),
         }
     }
@@ -161,6 +182,9 @@ fn sort_in(plan: &mut Plan, calls: &mut Calls, instance: &InstanceId, step: Step
                 let known = joined.what.change.targets.iter().cloned().collect::<BTreeSet<_>>();
                 let new = what.change.targets.into_iter().filter(|it| !known.contains(it));
                 joined.what.change.targets.extend(new);
+                if what.fresh_until > joined.what.fresh_until {
+                    joined.what.health = what.health;
+                }
                 joined.what.fresh_until = joined.what.fresh_until.min(what.fresh_until);
             }
             None => {

@@ -101,6 +101,8 @@ pub struct Report {
     pub hard: Option<Timestamp>,
     /// What interrupts it then, in words; `None`: a hook's global timeout.
     pub hard_by: Option<String>,
+    /// The earliest hard deadline of the hooks that wait for an answer.
+    pub answer_by: Option<Timestamp>,
     /// The soft deadline.
     pub soft: Option<Timestamp>,
     /// Where it stands with its target groups, one line each.
@@ -130,6 +132,7 @@ impl Report {
             hard: None,
             hard_by: None,
             soft: None,
+            answer_by: None,
             registrations: Vec::new(),
             remaining: Vec::new(),
             staying: 0,

@@ -12,6 +12,7 @@
 
 pub mod aws;
 pub mod cluster;
+pub mod departing;
 
 use crate::id::{InstanceId, Uid};
 use crate::signal::Signal;

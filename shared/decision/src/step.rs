@@ -5,6 +5,7 @@
 //! are idempotent by themselves.
 
 use crate::id::{AsgName, HookName, HookToken, NodeName, PodKey, TargetGroupArn, Uid};
+use crate::snapshot::aws::Targets;
 use crate::snapshot::cluster::Taint;
 use crate::time::Timestamp;
 use std::fmt;
@@ -99,6 +100,8 @@ pub struct TargetId {
 pub struct Deregister {
     /// What to take out.
     pub change: TargetChange,
+    /// The group's health that it was decided on: joined with others', the call must leave a living target in.
+    pub health: Targets,
     /// Not after this: the health that allowed it is too old then (the step is skipped, the next turn looks again).
     pub fresh_until: Timestamp,
 }

@@ -13,18 +13,20 @@
 //! `ORDER_SETTLES` after its place changed. What that can't cover is a process that stops for seconds between its
 //! look and its call; the executor skips a call whose health is older than `HEALTH_FRESH`.
 
+pub mod tally;
+
 use crate::annotation::Departure;
 use crate::id::{InstanceId, TargetGroupArn};
-use crate::limits::{
-    CLAIM_SETTLES, HEALTH_FRESH, ORDER_SETTLES, STAYERS_FRESH, STORM_NODES, WITHDRAW_MARGIN,
-};
+use crate::limits::{HEALTH_FRESH, ORDER_SETTLES, STAYERS_FRESH, STORM_NODES, WITHDRAW_MARGIN};
 use crate::policy::Policy;
 use crate::snapshot::aws::{RegistrationOwner, TargetGroup, TargetState};
+use crate::snapshot::departing::Departures;
 use crate::step::TargetId;
 use crate::time::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::ops::Bound::{Excluded, Unbounded};
 use std::time::Duration;
+use tally::{Place, Queue, is_before, is_gone};
 
 /// Where an instance stands with one target group.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,13 +126,13 @@ pub enum Records<'a> {
 /// All records by instance: as they were listed, and our own as it was just read.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
-    listed: &'a BTreeMap<InstanceId, Arc<Departure>>,
+    listed: &'a Departures,
     own: &'a Departure,
 }
 
 impl<'a> Known<'a> {
     /// The list may be a moment older than our own record, and lack it.
-    pub const fn new(listed: &'a BTreeMap<InstanceId, Arc<Departure>>, own: &'a Departure) -> Self {
+    pub const fn new(listed: &'a Departures, own: &'a Departure) -> Self {
         Self { listed, own }
     }
 
@@ -138,61 +140,28 @@ impl<'a> Known<'a> {
         self.own
     }
 
+    /// Our own record as it was listed.
+    fn own_listed(&self) -> Option<&'a Departure> {
+        self.listed.get(&self.own.instance).map(|record| &**record)
+    }
+
     /// Those of the other departing nodes, by instance.
     pub(crate) fn others(&self) -> impl Iterator<Item = (&'a InstanceId, &'a Departure)> + use<'a> {
-        let own = self.own;
-        let others = self.listed.iter().filter(move |(id, _)| **id != own.instance);
+        // Two ranges: a thousand comparisons with our own id are more than all else that is done here.
+        let me = &self.own.instance;
+        let others = self.listed.range(..me).chain(self.listed.range((Excluded(me), Unbounded)));
         others.map(|(id, record)| (id, &**record))
     }
 
     /// How many nodes depart.
     pub(crate) fn len(&self) -> usize {
-        self.listed.len() + usize::from(!self.listed.contains_key(&self.own.instance))
-    }
-
-    /// The others that are among `ids`.
-    fn others_in(
-        &self,
-        ids: &'a BTreeSet<String>,
-    ) -> impl Iterator<Item = (&'a InstanceId, &'a Departure)> + use<'a> {
-        let mut is_in = sorted_in(ids);
-        self.others().filter(move |(id, _)| is_in(id))
-    }
-
-    /// All that are among `ids`.
-    fn all_in(
-        &self,
-        ids: &'a BTreeSet<String>,
-    ) -> impl Iterator<Item = (&'a InstanceId, &'a Departure)> + use<'a> {
-        let own = ids.contains(self.own.instance.as_str());
-        self.others_in(ids).chain(own.then_some((&self.own.instance, self.own)))
-    }
-
-    /// All that are not among `ids`.
-    fn all_but(
-        &self,
-        ids: &'a BTreeSet<String>,
-    ) -> impl Iterator<Item = (&'a InstanceId, &'a Departure)> + use<'a> {
-        let mut is_in = sorted_in(ids);
-        let own = !ids.contains(self.own.instance.as_str());
-        let own = own.then_some((&self.own.instance, self.own));
-        self.others().filter(move |(id, _)| !is_in(id)).chain(own)
-    }
-}
-
-/// Whether an instance is among `ids`, asked in the order of instances. Both are sorted, so each is gone through once: in a
-/// storm both are a thousand.
-fn sorted_in(ids: &BTreeSet<String>) -> impl FnMut(&InstanceId) -> bool + use<'_> {
-    let mut ids = ids.iter().map(String::as_str).peekable();
-    move |id| {
-        while ids.next_if(|next| *next < id.as_str()).is_some() {}
-        ids.peek() == Some(&id.as_str())
+        self.listed.len() + usize::from(self.own_listed().is_none())
     }
 }
 
 /// Where this instance stands with `group`.
 pub fn standing(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Standing {
-    let mine = group.targets.iter().filter(|target| target.id == order.me.as_str());
+    let mine = group.targets.of(order.me.as_str()).iter();
     let targets: Vec<TargetId> =
         mine.filter(|target| target.state.is_registered()).map(id_of).collect();
     if !targets.is_empty() {
@@ -209,10 +178,8 @@ fn id_of(target: &crate::snapshot::aws::Target) -> TargetId {
 /// it happened before the hook's event, and that the ASG waited for the delay.
 fn left(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> Standing {
     let settle = policy.settle(group.balancer);
-    let draining = group
-        .targets
-        .iter()
-        .any(|target| target.id == order.me.as_str() && target.state == TargetState::Draining);
+    let mine = group.targets.of(order.me.as_str());
+    let draining = mine.iter().any(|target| target.state == TargetState::Draining);
     let own = match order.records {
         Records::Known(records) => Some(records.own()),
         Records::Unread(own) => Some(own),
@@ -254,17 +221,18 @@ fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
     if ordered_at > order.now {
         return May::Later { at: ordered_at, why: Wait::OrderSettles };
     }
-    let keep = keep(group, living, (order, records), policy);
+    let keep = keep(group, (order, records), policy);
+    let tally = records.listed.tally(group);
     let own = Place::of(order.me, mine, group);
-    let fits = |counted: &'_ BTreeSet<String>, keep: usize| {
-        let free = counted.len().saturating_sub(keep);
-        let others = records.others_in(counted);
-        let before_me =
-            others.filter(|(id, record)| is_before(&Place::of(id, record, group), &own, order.now));
-        before_me.take(free).count() < free
+    let listed = records.own_listed().map(|listed| Place::of(order.me, listed, group));
+    let is_counted = listed.is_some_and(|listed| is_before(&listed, &own, order.now));
+    let fits = |counted: &BTreeSet<String>, queue: &Queue, keep: usize| {
+        let before_me = queue.before(&own, order.now).saturating_sub(usize::from(is_counted));
+        before_me < counted.len().saturating_sub(keep)
     };
     let rising = group.targets.rising();
-    if fits(living, keep) && (!rising.contains(order.me.as_str()) || fits(rising, RISING_KEPT)) {
+    let rises = rising.contains(order.me.as_str());
+    if fits(living, &tally.living, keep) && (!rises || fits(rising, &tally.rising, RISING_KEPT)) {
         return May::Now;
     }
     if order.now >= latest {
@@ -274,33 +242,25 @@ fn may(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> May {
 }
 
 /// How many living targets must stay: the floor's share, and at the last moment one.
-fn keep(
-    group: &TargetGroup,
-    living: &BTreeSet<String>,
-    (order, records): (&Order<'_>, Known<'_>),
-    policy: &Policy,
-) -> usize {
-    if order.now >= latest(group, order, policy) {
-        1
-    } else {
-        floor(group, living, records, policy)
-    }
+fn keep(group: &TargetGroup, (order, records): (&Order<'_>, Known<'_>), policy: &Policy) -> usize {
+    if order.now >= latest(group, order, policy) { 1 } else { floor(group, records, policy) }
 }
 
 /// Whether this instance and all who wrote down that they leave may go at once. Who writes it down later sees them all.
 /// Should too many have written at once, each must look again before its own call.
 pub(crate) fn all_fit(group: &TargetGroup, order: &Order<'_>, policy: &Policy) -> bool {
     let Records::Known(records) = order.records else { return false };
-    let leave = |id: &InstanceId, record: &Departure| {
-        id == order.me || record.withdrawn_from(&group.arn).is_some()
-    };
-    let fit = |counted: &BTreeSet<String>, keep: usize| {
-        let leaving = records.all_in(counted).filter(|(id, record)| leave(id, record)).count();
+    let tally = records.listed.tally(group);
+    let claimed = records.own_listed().is_some_and(|own| own.withdrawn_from(&group.arn).is_some());
+    let fit = |counted: &BTreeSet<String>, queue: &Queue, keep: usize| {
+        let own = counted.contains(order.me.as_str());
+        let leaving =
+            (queue.claimed() + usize::from(own)).saturating_sub(usize::from(own && claimed));
         leaving + keep <= counted.len()
     };
     let (living, rising) = (group.targets.living(), group.targets.rising());
-    fit(living, keep(group, living, (order, records), policy))
-        && (rising.is_empty() || fit(rising, RISING_KEPT))
+    fit(living, &tally.living, keep(group, (order, records), policy))
+        && (rising.is_empty() || fit(rising, &tally.rising, RISING_KEPT))
 }
 
 /// How long the health is good enough for a call: in a storm longer, where enough targets stay of which nobody departs. Not
@@ -311,46 +271,15 @@ pub(crate) fn fresh_for(group: &TargetGroup, order: &Order<'_>, policy: &Policy)
     if records.len() < STORM_NODES || group.owner == RegistrationOwner::Asg {
         return HEALTH_FRESH;
     }
-    let depart = records.all_in(living).count();
-    let stay = living.len() - depart;
-    if stay >= floor(group, living, records, policy) { STAYERS_FRESH } else { HEALTH_FRESH }
+    let joined = living.contains(order.me.as_str()) && records.own_listed().is_none();
+    let depart = records.listed.tally(group).living.len() + usize::from(joined);
+    let stay = living.len().saturating_sub(depart);
+    if stay >= floor(group, records, policy) { STAYERS_FRESH } else { HEALTH_FRESH }
 }
 
 /// The list may work the next time; a list that never does ends with the hard deadline.
 fn unlisted(order: &Order<'_>) -> May {
     May::Later { at: order.now + ORDER_SETTLES, why: Wait::Unlisted }
-}
-
-/// Whether another node takes a place before this one. Who wrote down that it leaves comes before all who did not, and
-/// it listed the others again after that: of any who leave, the last to write it down has seen all the others. Should
-/// too many have written at once, none of them leaves until all have seen that; then the order decides.
-fn is_before(other: &Place<'_>, mine: &Place<'_>, now: Timestamp) -> bool {
-    let settled = |at: Timestamp| at + CLAIM_SETTLES <= now;
-    let by_rank = || other.rank < mine.rank;
-    match (other.claimed_at, mine.claimed_at) {
-        (Some(theirs), Some(own)) => by_rank() || !settled(theirs) || !settled(own),
-        (Some(_), None) => true,
-        (None, Some(_)) => false,
-        (None, None) => by_rank(),
-    }
-}
-
-/// A node's place among those that leave a group.
-struct Place<'a> {
-    /// The most urgent first, ties by id.
-    rank: (Timestamp, &'a InstanceId),
-    /// When it wrote down that it leaves.
-    claimed_at: Option<Timestamp>,
-}
-
-impl<'a> Place<'a> {
-    fn of(id: &'a InstanceId, record: &Departure, group: &TargetGroup) -> Self {
-        let claim = record.withdrawn_from(&group.arn);
-        Self {
-            rank: (record.hard().unwrap_or(Timestamp::from_millis(i64::MAX)), id),
-            claimed_at: claim.map(|withdrawn| withdrawn.at),
-        }
-    }
 }
 
 /// Without a node to carry a record, or an API server to ask, nobody leaves before the last moment, and
@@ -374,20 +303,13 @@ pub fn is_last_living(group: &TargetGroup, instance: &InstanceId) -> bool {
     alone(group.targets.living()) || alone(group.targets.rising())
 }
 
-/// How many living targets must stay: the share of those that are in or were in before the departing ones left.
-/// A record counts for as long as its node is there: with a short deregistration delay the target itself is gone
-/// from the group within seconds, and a floor without it would sink with each departure.
-fn floor(
-    group: &TargetGroup,
-    living: &BTreeSet<String>,
-    records: Known<'_>,
-    policy: &Policy,
-) -> usize {
-    let draining = group.targets.draining();
-    let gone = records.all_but(living).filter(|(id, record)| {
-        draining.contains(id.as_str()) || record.withdrawn_from(&group.arn).is_some()
-    });
-    let base = living.len() + gone.count();
+/// How many living targets must stay: the share of those that are in or were in before the departing ones left. A record
+/// counts for as long as its node is there.
+fn floor(group: &TargetGroup, records: Known<'_>, policy: &Policy) -> usize {
+    let is_gone = |record: &Departure| is_gone(group, record);
+    let gone = records.listed.tally(group).gone + usize::from(is_gone(records.own()));
+    let counted_twice = usize::from(records.own_listed().is_some_and(is_gone));
+    let base = group.targets.living().len() + gone.saturating_sub(counted_twice);
     (base * usize::from(policy.floor_percent)).div_ceil(100).max(1)
 }
 

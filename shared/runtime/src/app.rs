@@ -8,6 +8,7 @@ use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::config::Queues;
 use crate::connect::Dialed;
+use crate::denied::Denied;
 use crate::limiter::Limits;
 use crate::once::Once;
 use cloud::Clients;
@@ -22,7 +23,8 @@ use decision::looks::wants_instance;
 use decision::policy::Policy;
 use decision::scope::Foreign;
 use decision::snapshot::aws::{Asg, Hook, Instance, Membership, Targets};
-use decision::snapshot::cluster::{Peers, Service};
+use decision::snapshot::cluster::Service;
+use decision::snapshot::departing::Peers;
 use decision::snapshot::{Memory, Snapshot};
 use decision::time::Timestamp;
 use std::fmt;
@@ -95,10 +97,11 @@ pub(crate) struct Kept {
     pub(crate) dialing: Once<ClusterName, Dialed>,
     pub(crate) delays: Cache<TargetGroupArn, Duration>,
     pub(crate) breakers: Breakers,
-    pub(crate) pauses: Cache<PodKey, Duration>,
+    pub(crate) pauses: Cache<(ClusterName, PodKey), Duration>,
     pub(crate) memory: Cache<InstanceId, Memory>,
     pub(crate) panicked: Cache<InstanceId, Timestamp>,
     pub(crate) foreign: Cache<InstanceId, Foreign>,
+    pub(crate) denied: Denied,
 }
 
 /// How long what is read stays good, each with the staleness that it allows.
@@ -155,6 +158,7 @@ impl Kept {
             memory: Cache::bounded(REMEMBERED_MAX, keeps::MEMORY),
             panicked: Cache::bounded(REMEMBERED_MAX, keeps::MEMORY),
             foreign: Cache::bounded(FOREIGN_MAX, keeps::FOREIGN),
+            denied: Denied::default(),
         }
     }
 }

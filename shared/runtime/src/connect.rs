@@ -45,6 +45,9 @@ impl App {
     async fn dialed(&self, name: &ClusterName, until: Timestamp) -> Dialed {
         let call = || eks::cluster(&self.aws.eks, name);
         let access = retry::read(until, &self.clock, None, call).await;
+        if let Err(failure) = &access {
+            self.kept.denied.read(Some(name), failure);
+        }
         let Some(access) = access.map_err(|error| error.why())? else { return Ok(None) };
         (self.dial)(&access).map(Some).map_err(|error| error.why())
     }

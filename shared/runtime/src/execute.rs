@@ -8,7 +8,7 @@ use crate::limiter::Limits;
 use crate::retry::{self, Classed, Failure};
 use cloud::autoscaling::{Beat, Completed};
 use cluster::ClusterError;
-use decision::id::{ClusterName, InstanceId};
+use decision::id::{ClusterName, InstanceId, PodKey};
 use decision::limits::{EVICTION_TAKES, EVICTIONS_BEGIN_WITHIN};
 use decision::pace::jitter;
 use decision::plan::{For, ForMany, Plan, PlannedAnswer, Remove, ends_lane, lanes};
@@ -31,6 +31,8 @@ pub struct Outcomes {
     pub steps: Vec<Done>,
     /// Each message whose hook was to be answered: how that ended.
     pub answers: BTreeMap<String, Answered>,
+    /// Evictions under a shared budget were left for want of time.
+    pub(crate) is_cut_short: bool,
 }
 
 impl Outcomes {
@@ -79,6 +81,8 @@ pub(crate) struct Act<'a> {
     pub(crate) app: &'a App,
     pub(crate) clusters: &'a BTreeMap<InstanceId, ClusterName>,
     pub(crate) until: Timestamp,
+    /// No eviction under a shared budget is waited for after this.
+    pub(crate) evictions_until: Timestamp,
 }
 
 /// Performs the plan: its waves, then the answers; nothing is begun after `until`.
@@ -87,9 +91,10 @@ pub(crate) async fn execute(act: Act<'_>, mut plan: Plan) -> Outcomes {
     let (at_once, last) = split(&plan, answers);
     // Nothing has to be done before these, so no other instance's cluster makes them wait.
     let at_once = wave(at_once, |answer| act.answer(answer));
-    let (answers, steps) = futures_util::join!(at_once, waves(act, plan));
+    let (answers, mut outcomes) = futures_util::join!(at_once, waves(act, plan));
     let last = wave(last, |answer| act.answer(answer)).await;
-    Outcomes { steps, answers: answers.into_iter().chain(last).flatten().collect() }
+    outcomes.answers = answers.into_iter().chain(last).flatten().collect();
+    outcomes
 }
 
 /// The answers about instances for which nothing else is done in this turn, and those that come after their steps.
@@ -108,7 +113,7 @@ fn split(plan: &Plan, answers: Vec<PlannedAnswer>) -> (Vec<PlannedAnswer>, Vec<P
 }
 
 /// All steps, each wave after the one before.
-async fn waves(act: Act<'_>, plan: Plan) -> Vec<Done> {
+async fn waves(act: Act<'_>, plan: Plan) -> Outcomes {
     let mut steps = Vec::new();
     let patches = wave(plan.patches, |patch| act.patch(patch));
     let heartbeats = wave(plan.heartbeats, |call| act.heartbeat(call));
@@ -117,10 +122,20 @@ async fn waves(act: Act<'_>, plan: Plan) -> Vec<Done> {
     steps.extend(wave(plan.deregister, |what| act.deregister(what)).await.into_iter().flatten());
     steps.extend(wave(plan.register, |what| act.register(what)).await.into_iter().flatten());
     let began = act.app.clock.now();
-    let removed = wave(lanes(plan.removals), |lane| act.remove_each(lane, began)).await;
-    steps.extend(removed.into_iter().flatten());
+    let removed =
+        wave(lanes(plan.removals, act.clusters), |lane| act.remove_each(lane, began)).await;
+    let is_cut_short = removed.iter().any(|lane| lane.is_cut_short);
+    steps.extend(removed.into_iter().flat_map(|lane| lane.done));
     steps.extend(wave(plan.notes, |what| act.note(what)).await);
-    steps
+    Outcomes { steps, is_cut_short, ..Outcomes::default() }
+}
+
+/// What became of the removals of a lane.
+#[derive(Debug, Default)]
+struct Lane {
+    done: Vec<Done>,
+    /// Some were left for want of time.
+    is_cut_short: bool,
 }
 
 /// One wave: everything in it at once, bounded, results in the plan's order.
@@ -154,12 +169,22 @@ impl Act<'_> {
         name: &ClusterName,
         call: impl AsyncFn() -> Result<T, ClusterError>,
     ) -> Outcome {
+        self.written_by(self.until, name, call).await
+    }
+
+    /// The same, not waited for after `until`.
+    async fn written_by<T>(
+        &self,
+        until: Timestamp,
+        name: &ClusterName,
+        call: impl AsyncFn() -> Result<T, ClusterError>,
+    ) -> Outcome {
         let noted = async || {
             let answer = call().await;
             self.app.note_reach(name, &answer);
             answer
         };
-        outcome(retry::write(self.until, &self.app.clock, None, noted).await)
+        outcome(retry::write(until, &self.app.clock, None, noted).await)
     }
 
     async fn patch(&self, patch: For<NodePatch>) -> Done {
@@ -237,35 +262,50 @@ impl Act<'_> {
     }
 
     /// One after the other, until what became of one speaks for all that follow, or the time is over.
-    async fn remove_each(&self, lane: Vec<For<Remove>>, began: Timestamp) -> Vec<Done> {
+    async fn remove_each(&self, lane: Vec<For<Remove>>, began: Timestamp) -> Lane {
         let last = (began + EVICTIONS_BEGIN_WITHIN).min(self.until - EVICTION_TAKES);
-        let (mut done, mut left) = (Vec::new(), None);
+        let (mut done, mut left, mut is_cut_short) = (Vec::new(), None, false);
         for removal in lane {
             let at = self.app.clock.now() + self.pause(&removal);
             if left.is_none() && at > last && (!done.is_empty() || at > self.app.clock.now()) {
                 left = Some("others under its budget take the time of this turn");
+                is_cut_short = true;
+            }
+            if self.answers_before(at, &removal) {
+                left = Some("a hook is to be answered before its end could be waited for");
             }
             if let Some(why) = left {
                 done.push(skipped(removal, why));
                 continue;
             }
             self.app.clock.sleep_until(at).await;
-            let budget = removal.what.budget().cloned();
+            let lane = self.lane(&removal);
             let one = self.remove(removal).await;
-            if let Some(budget) = budget {
-                self.remember_eviction_took(budget, self.app.clock.now().since(at));
+            if let Some(lane) = lane {
+                self.remember_eviction_took(lane, self.app.clock.now().since(at));
             }
             left = ends_lane(&one.outcome).then_some("another under its budget failed");
             done.push(one);
         }
-        done
+        Lane { done, is_cut_short }
+    }
+
+    /// Whether an eviction that begins at `at` could hold up an answer.
+    fn answers_before(&self, at: Timestamp, removal: &For<Remove>) -> bool {
+        let is_shared = removal.what.budget().is_some();
+        is_shared && self.evictions_until < self.until && at + EVICTION_TAKES > self.evictions_until
+    }
+
+    /// The budget under which this removal goes, and where that is.
+    fn lane(&self, removal: &For<Remove>) -> Option<(ClusterName, PodKey)> {
+        let cluster = self.clusters.get(&removal.instance)?;
+        Some((cluster.clone(), removal.what.budget()?.clone()))
     }
 
     /// How long to wait before this removal, because evictions under its budget collided.
     fn pause(&self, removal: &For<Remove>) -> Duration {
         let now = self.app.clock.now();
-        let budget = removal.what.budget();
-        let longest = budget.and_then(|budget| self.app.kept.pauses.get(budget, now));
+        let longest = self.lane(removal).and_then(|lane| self.app.kept.pauses.get(&lane, now));
         // Another one each time: by the millisecond.
         let seed = u32::try_from(now.millis() & i64::from(u32::MAX)).unwrap_or_default();
         longest.map_or(Duration::ZERO, |longest| jitter(&removal.instance, seed, longest))
@@ -275,10 +315,12 @@ impl Act<'_> {
         let For { instance, what } = removal;
         let asked_at = self.app.clock.now();
         let (kind, pod, outcome) = match what {
-            Remove::Evict { pod, .. } => {
+            Remove::Evict { pod, budget } => {
+                let until = if budget.is_some() { self.evictions_until } else { self.until };
                 let outcome = match self.client(&instance).await {
                     Ok((client, name)) => {
-                        self.written(name, || cluster::evict(&client, &pod)).await
+                        let evict = || cluster::evict(&client, &pod);
+                        self.written_by(until, name, evict).await
                     }
                     Err(skipped) => skipped,
                 };

@@ -7,7 +7,8 @@
 //!   interrupted? EC2 ─> groups ─> hooks ─> memberships ─┬─ instance: cluster, node ─┬─> health, peers ─> pods ─> budgets …
 //!                        (once for the batch)           └─ instance: …            ─┴─> …
 //! ```
-//! A cordon waits for nothing but its node: where one of a batch is owed, the others look no further in this turn.
+//! A cordon waits for nothing but its node: where one of a batch is owed, the others look no further in this turn. Where
+//! something is to be taken off a node, EC2 is asked once more, for the whole batch and for a second at most.
 
 mod aws;
 mod cluster;
@@ -22,7 +23,6 @@ use decision::looks::{self, ClusterLook};
 use decision::snapshot::aws::AwsView;
 use decision::snapshot::cluster::ClusterView;
 use decision::snapshot::{Read, Seen, Snapshot, Unread};
-use decision::step::Class;
 use decision::time::Timestamp;
 use futures_util::future::{FutureExt as _, join_all};
 use std::collections::{BTreeMap, BTreeSet};
@@ -43,7 +43,18 @@ pub(crate) struct Round<'a> {
 /// cordons of all others for two seconds. Half: an API server under load counts as silent.
 const NODE_MAX: Duration = Duration::from_secs(1);
 
+/// After so long a look, the node is read again before anything is decided: another function may have uncordoned it, and a
+/// pod evicted from it could come right back. Twice: that may go unseen for four seconds. Half: an API server under load
+/// gets one more read a look.
+const NODE_FRESH_FOR: Duration = Duration::from_secs(2);
+
 impl Round<'_> {
+    /// Why something of AWS is not known; that we may not read it is said aloud.
+    fn unread(self, failure: &impl Classed) -> Unread {
+        self.app.kept.denied.read(None, failure);
+        Unread::because(failure.why())
+    }
+
     /// Whether an instance is worth a closer look. Asked for the whole batch, so a panic counts as no: it is met again
     /// in that instance's own look.
     fn wants_instance(self, snapshot: &Snapshot) -> bool {
@@ -55,16 +66,6 @@ impl Round<'_> {
     fn wants_membership(self, snapshot: &Snapshot) -> bool {
         caught(|| looks::wants_membership(snapshot, &self.app.policy)).unwrap_or(true)
     }
-}
-
-/// Why something is not known. That we may not read it is said aloud: a turn that cannot look only comes back, as in an
-/// outage, and nobody would learn which right is missing.
-fn unread(failure: &impl Classed) -> Unread {
-    let error = failure.why();
-    if failure.class() == Class::Denied {
-        tracing::error!(error, "a right is missing");
-    }
-    Unread::because(error)
 }
 
 /// What was seen of one instance.
@@ -104,7 +105,7 @@ pub async fn gather(
         .into_iter()
         .map(|(instance, arrived)| begin(round, instance, &arrived))
         .collect();
-    aws::interrupted(round, &mut snapshots).await;
+    let mut asked = aws::interrupted(round, &mut snapshots).await;
     let asgs: BTreeSet<AsgName> = snapshots.iter().filter_map(looks::asg).collect();
     let groups = aws::groups(round, &asgs).await;
     let ours = asgs.into_iter().filter(|asg| looks::wants_hooks(groups.get(asg), &app.policy));
@@ -113,13 +114,15 @@ pub async fn gather(
         know(snapshot, (&groups, &hooks));
     }
     aws::memberships(round, &mut snapshots).await;
-    aws::instances(round, &mut snapshots).await;
+    asked.extend(aws::instances(round, &mut snapshots).await);
     aws::schedules(round, &mut snapshots).await;
     if clusters(round, &snapshots).len() > 1 {
         round.node_until = until.min(app.clock.now() + NODE_MAX);
     }
     let shared = Shared::default();
     let shared = &shared;
+    // The oldest of them: one node whose read takes long does not make the others' any fresher.
+    let found_at = app.clock.now();
     let found = snapshots.into_iter().map(|mut snapshot| {
         let found = async move {
             let found = caught_in(find(round, &mut snapshot, shared)).await;
@@ -131,10 +134,11 @@ pub async fn gather(
     if whom == For::CordonsFirst {
         make_way(app, &mut found);
     }
+    aws::before_taking_back(round, &mut found, &asked).await;
     let looks = found.into_iter().map(|mut looked| {
         let look = async move {
             if looked.panic.is_none() && !looked.makes_way {
-                let look = look_closer(round, &mut looked.snapshot, shared);
+                let look = look_closer(round, &mut looked.snapshot, (shared, found_at));
                 looked.panic = caught_in(look).await.err();
             }
             looked
@@ -267,7 +271,11 @@ async fn find(round: Round<'_>, snapshot: &mut Snapshot, shared: &Shared) {
 }
 
 /// One instance's other reads.
-async fn look_closer(round: Round<'_>, snapshot: &mut Snapshot, shared: &Shared) {
+async fn look_closer(
+    round: Round<'_>,
+    snapshot: &mut Snapshot,
+    (shared, found_at): (&Shared, Timestamp),
+) {
     if !(round.app.wants_instance)(snapshot, &round.app.policy) {
         return;
     }
@@ -282,4 +290,9 @@ async fn look_closer(round: Round<'_>, snapshot: &mut Snapshot, shared: &Shared)
         aws::target_groups(round, &groups, snapshot, shared).await
     };
     cluster::rest(round, snapshot, shared).await;
+    let is_old = round.app.clock.now() > found_at + NODE_FRESH_FOR;
+    // A cordon is patched with what was read as its precondition, and nothing else follows from this look.
+    if is_old && !looks::owes_cordon(snapshot, &round.app.policy) {
+        cluster::node_again(round, snapshot).await;
+    }
 }

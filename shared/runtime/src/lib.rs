@@ -14,6 +14,7 @@ mod caught;
 pub mod clock;
 pub mod config;
 pub mod connect;
+mod denied;
 pub mod entry;
 pub mod execute;
 pub mod gather;

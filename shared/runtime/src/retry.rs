@@ -24,6 +24,8 @@ pub trait Classed {
     fn class(&self) -> Class;
     /// The error and its causes, in words.
     fn why(&self) -> String;
+    /// What was tried, without its subject, if a right for it is missing.
+    fn denied(&self) -> Option<String>;
 }
 
 impl Classed for CloudError {
@@ -34,6 +36,10 @@ impl Classed for CloudError {
     fn why(&self) -> String {
         self.why()
     }
+
+    fn denied(&self) -> Option<String> {
+        (self.class() == Class::Denied).then(|| self.operation().to_owned())
+    }
 }
 
 impl Classed for ClusterError {
@@ -43,6 +49,10 @@ impl Classed for ClusterError {
 
     fn why(&self) -> String {
         self.why()
+    }
+
+    fn denied(&self) -> Option<String> {
+        (self.class() == Class::Denied).then(|| self.operation().to_string())
     }
 }
 
@@ -73,6 +83,13 @@ impl<E: Classed> Classed for Failure<E> {
             Self::NotSent(no_time) => no_time.to_string(),
             Self::CutOff => "no answer before the deadline".to_owned(),
             Self::Call(error) => error.why(),
+        }
+    }
+
+    fn denied(&self) -> Option<String> {
+        match self {
+            Self::NotSent(_) | Self::CutOff => None,
+            Self::Call(error) => error.denied(),
         }
     }
 }
@@ -169,6 +186,10 @@ mod tests {
 
         fn why(&self) -> String {
             format!("{:?}", self.0)
+        }
+
+        fn denied(&self) -> Option<String> {
+            (self.0 == Class::Denied).then(|| "read".to_owned())
         }
     }
 

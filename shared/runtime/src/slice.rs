@@ -1,11 +1,12 @@
 //! A slice: the turns that one invocation makes for its batch, and how each message leaves it.
 //!
 //! ```text
-//!   read ─> hide shortly ─> turn ─ due soon? ─┬─> wait ─> turn …
-//!                                             └─> hide until due, report as failed | deleted | dead-letter queue
+//!   read ─┬─> hide shortly ──────────────────────────┬─> hide until due, report as failed | deleted | dead-letter queue
+//!         └─> turn ─ due soon? ─> wait ─> turn … ────┘
 //! ```
-//! A message that is given back costs nothing while it waits. What was received is hidden for a short time first, so that
-//! a crash costs that time and not the queue's long visibility timeout.
+//! A message that is given back costs nothing while it waits. What was received is hidden for a short time at once, so that
+//! a crash costs that time and not the queue's long visibility timeout. A cordon does not wait for that; what gives a message
+//! back does, since the later of two such calls counts.
 
 use crate::app::{App, CROWD_LASTS};
 use crate::execute::Answered;
@@ -13,18 +14,18 @@ use crate::gather::For;
 use crate::message::{Arrived, BARE, Inbox, Receipt, Reserved, Unreadable, read};
 use crate::news;
 use crate::record::{Fate, Ledger};
+use crate::retry::{self, Classed as _};
 use crate::turn::{self, Turn};
 use cloud::sqs::Hide;
-use cluster::{ClusterError, Operation};
+use cluster::ClusterError;
 use decision::decision::{Decision, Ending, Next};
 use decision::id::{ClusterName, InstanceId, NodeName, PodKey};
-use decision::limits::{HIDE_MAX, STORM_SPREAD};
+use decision::limits::{EVICTION_TAKES, HIDE_MAX, STORM_SPREAD};
 use decision::pace::jitter;
 use decision::report::Watch;
 use decision::time::Timestamp;
 use futures_util::future::{FutureExt as _, join_all, select_all};
 use serde_json::{Value, json};
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -77,6 +78,10 @@ const BUDGET_WATCHES_MAX: usize = 8;
 /// event source mapping. Half: five lone departures at once take one more receive each. Twice: never.
 const STORM_BATCH: usize = 10;
 
+/// How long the instances of capacity reservations are looked up before the first turn. Twice: an EC2 that is slow holds up the
+/// cordons of a whole batch for four seconds. Half: a second try has no time left.
+const EXPAND_MAX: Duration = Duration::from_secs(2);
+
 /// Turns in a slice: 13 s of gaps of 20 ms would be 650; more than this many means that something is wrong.
 const TURNS_MAX: usize = 100;
 
@@ -86,13 +91,33 @@ pub async fn handle(app: &App, payload: Value, deadline: Timestamp) -> Value {
     let began = app.clock.now();
     let until = slice_end(began, deadline);
     let inbox = read(&payload, began);
+    app.kept.denied.forget();
     let mut slice = Slice::new(app, inbox, began);
-    slice.hide_shortly().await;
-    slice.dead_letter_unreadable().await;
-    slice.expand().await;
-    slice.turns(until).await;
+    let hides = slice.hides_shortly();
+    // A cordon does not wait for the queue's answer.
+    let work = async {
+        slice.dead_letter_unreadable().await;
+        slice.expand(until).await;
+        slice.turns(until).await;
+    };
+    futures_util::join!(hide_all(app, hides), work);
     slice.give_back().await;
     slice.close().await
+}
+
+/// Hides messages, each for its time. What can't be hidden comes back when its present visibility timeout ends: late, but not
+/// lost.
+async fn hide_all(app: &App, hides: BTreeMap<String, Hide>) {
+    let Some(queues) = &app.queues else { return };
+    let hides: Vec<Hide> = hides.into_values().collect();
+    if hides.is_empty() {
+        return;
+    }
+    for (message, outcome) in cloud::sqs::hide(&app.aws.sqs, queues.source.as_str(), &hides).await {
+        if let Err(error) = outcome {
+            tracing::warn!(message, error = error.why(), "visibility not changed");
+        }
+    }
 }
 
 /// When the last turn must be over.
@@ -129,8 +154,6 @@ struct Slice<'a> {
     unreadable: Vec<Unreadable>,
     /// The last decision about each instance.
     decisions: BTreeMap<InstanceId, Decision>,
-    /// Watches whose denial was told.
-    denied: RefCell<BTreeSet<(ClusterName, Operation)>>,
     ledger: Ledger,
 }
 
@@ -162,44 +185,32 @@ impl<'a> Slice<'a> {
             failed: BTreeSet::new(),
             unreadable: inbox.unreadable,
             decisions: BTreeMap::new(),
-            denied: RefCell::default(),
             ledger,
         }
     }
 
-    /// Hides what was received for a short time instead of the queue's long one.
-    async fn hide_shortly(&mut self) {
+    /// What hides all that was received for a short time instead of the queue's long one.
+    fn hides_shortly(&self) -> BTreeMap<String, Hide> {
         let open = self.open.iter().map(|arrived| (&arrived.message, &arrived.receipt));
         let reserved = self.reserved.iter().map(|it| (&it.envelope.message, &it.envelope.receipt));
-        let hides: BTreeMap<String, Hide> = open
-            .chain(reserved)
+        open.chain(reserved)
             .filter_map(|(message, receipt)| Some(hide(message, receipt.as_ref()?, CRASH_COSTS)))
-            .collect();
-        self.hide(hides).await;
-    }
-
-    async fn hide(&self, hides: BTreeMap<String, Hide>) {
-        let Some(queues) = &self.app.queues else { return };
-        let hides: Vec<Hide> = hides.into_values().collect();
-        if hides.is_empty() {
-            return;
-        }
-        for (message, outcome) in
-            cloud::sqs::hide(&self.app.aws.sqs, queues.source.as_str(), &hides).await
-        {
-            if let Err(error) = outcome {
-                // It comes back when its present visibility timeout ends: late, but not lost.
-                tracing::warn!(message, error = error.why(), "visibility not changed");
-            }
-        }
+            .collect()
     }
 
     /// Looks up the instances of capacity reservations. A message whose instances can't be read comes back.
-    async fn expand(&mut self) {
-        for reserved in std::mem::take(&mut self.reserved) {
+    async fn expand(&mut self, until: Timestamp) {
+        let (app, reserved) = (self.app, std::mem::take(&mut self.reserved));
+        let until = until.min(app.clock.now() + EXPAND_MAX);
+        let look = async |reserved: &Reserved| {
+            let look = async || cloud::ec2::reserved(&app.aws.ec2, &reserved.reservation.id).await;
+            retry::read(until, &app.clock, Some(&app.limits.ec2_reads), look).await
+        };
+        let found = join_all(reserved.iter().map(look)).await;
+        for (reserved, found) in reserved.into_iter().zip(found) {
             let Reserved { envelope, reservation } = reserved;
             let (message, id) = (envelope.message.clone(), &reservation.id);
-            match cloud::ec2::reserved(&self.app.aws.ec2, id).await {
+            match found {
                 Ok(instances) if instances.is_empty() => {
                     let why = format!("no instance runs in capacity reservation {id}");
                     self.ledger.end(&message, None, Fate::Ignored(why));
@@ -283,6 +294,11 @@ impl<'a> Slice<'a> {
             }
             for decision in turn.decisions {
                 self.decisions.insert(decision.instance.clone(), decision);
+            }
+            // What is left of the slice would be spent on looks: whoever takes the messages next has time to evict.
+            let is_late = self.app.clock.now() + EVICTION_TAKES > until;
+            if is_late && turn.outcomes.is_cut_short {
+                return;
             }
             if next == turn::Next::Later || !self.wait(&turn.clusters, until).await {
                 return;
@@ -378,13 +394,15 @@ impl<'a> Slice<'a> {
                 }
             }
         }
-        for ((message, instance), why) in rejected {
-            let mine = |arrived: &&Arrived| arrived.message == message;
+        let sends = rejected.iter().map(|((message, _), why)| {
+            let mine = |arrived: &&Arrived| arrived.message == *message;
             let receipt = self.open.iter().find(mine).and_then(|arrived| arrived.receipt.as_ref());
-            let sent =
-                self.send_dead_letter(receipt.map(|receipt| receipt.body.as_str()), why).await;
-            self.dead_lettered(&message, sent);
-            self.close_part(&(message, instance));
+            self.send_dead_letter(receipt.map(|receipt| receipt.body.as_str()), why.clone())
+        });
+        let sent = join_all(sends).await;
+        for ((part, _), sent) in rejected.into_iter().zip(sent) {
+            self.dead_lettered(&part.0, sent);
+            self.close_part(&part);
         }
     }
 
@@ -463,19 +481,10 @@ impl<'a> Slice<'a> {
         if let Ok(Some(client)) = self.app.client(cluster, wake).await {
             match watch(client, self.app.clock.now().until(wake)).await {
                 Ok(()) => return,
-                Err(denied) => self.warn_of(cluster, &denied),
+                Err(denied) => self.app.kept.denied.watch(cluster, &denied),
             }
         }
         self.app.clock.sleep_until(wake).await;
-    }
-
-    /// A watch that is denied costs seconds and nothing else, so nobody would notice: once in a slice it is told.
-    fn warn_of(&self, cluster: &ClusterName, denied: &ClusterError) {
-        let mut told = self.denied.borrow_mut();
-        if told.insert((cluster.clone(), denied.operation())) {
-            let (step, error) = (denied.operation().to_string(), denied.why());
-            tracing::warn!(%cluster, step, error, "a right is missing, woken by the clock alone");
-        }
     }
 
     fn due_at(&self, arrived: &Arrived, now: Timestamp) -> Timestamp {
@@ -496,7 +505,7 @@ impl<'a> Slice<'a> {
             .iter()
             .filter_map(|(message, (wait, receipt))| Some(hide(message, (*receipt)?, *wait)))
             .collect();
-        self.hide(hides).await;
+        hide_all(self.app, hides).await;
         let came_back: Vec<(String, Timestamp)> =
             waits.into_iter().map(|(message, (wait, _))| (message, now + wait)).collect();
         for (message, at) in came_back {

@@ -8,6 +8,7 @@ use crate::message::Arrived;
 use decision::decide::{abandon, makes_way_for_cordons, postpone};
 use decision::decision::{Decision, Next as Fate};
 use decision::id::{ClusterName, InstanceId};
+use decision::pace::evictions_end;
 use decision::plan::join;
 use decision::snapshot::Snapshot;
 use decision::snapshot::cluster::ClusterView;
@@ -51,7 +52,9 @@ pub async fn turn(
     let clusters = looked.iter().filter_map(|looked| cluster_of(&looked.snapshot)).collect();
     let decisions: Vec<Decision> = looked.iter().map(|looked| decide_safely(app, looked)).collect();
     let plan = join(&decisions);
-    let act = Act { app, clusters: &clusters, until };
+    let evictions_until = evictions_end(&decisions, app.clock.now());
+    let evictions_until = evictions_until.map_or(until, |end| end.min(until));
+    let act = Act { app, clusters: &clusters, until, evictions_until };
     let ahead = async {
         if next == Next::Follows {
             ahead(app, &looked).await;

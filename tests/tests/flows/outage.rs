@@ -6,10 +6,12 @@ use cluster::wrap;
 use sandbox::aws::autoscaling::{AsgSpec, Autoscaling};
 use sandbox::aws::ec2::Ec2;
 use sandbox::aws::eks::Eks;
-use sandbox::fault::{Fault, Scope};
+use sandbox::fault::{Fault, Scope, Script};
+use sandbox::kubernetes::node::Cordon;
 use sandbox::kubernetes::{Kubernetes, NodeSpec, Workload, WorkloadKind};
 use sandbox::scenario::{Incident, Place, START};
 use sandbox::world::{Millis, World};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// The notice of a Spot warning.
@@ -120,5 +122,60 @@ async fn a_cluster_that_never_answers_holds_up_no_other() {
     drop(world);
     assert_eq!(node.len(), 1, "the third cluster's only pod\n{}", past.transcript());
     assert!(node[0] < 30 * SECOND, "{node:?}");
+    past.no_message_is_left();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_was_uncordoned_while_reads_took_long_is_cordoned_again_before_an_eviction() {
+    let past = Flow::interrupted()
+        .befalls(0, SECOND, Incident::Spot)
+        // The first list of the budgets is never answered: five seconds later it is asked for again.
+        .with(|scenario| {
+            let lists = Scope::operation("GET poddisruptionbudgets");
+            scenario.faults.scripts.push(Script::new(lists, 1, Fault::TimedOutBefore));
+        })
+        .at(4 * SECOND, |world, place| {
+            assert!(world.kubernetes.removals.is_empty(), "it still reads");
+            Kubernetes::cordon(world, &place.machines[0].node, Cordon::Off);
+        })
+        .for_at_most(HOUR)
+        .run()
+        .await;
+    assert_eq!(past.calls("GET poddisruptionbudgets")[0].status, 0);
+    past.all_pods_were_removed(0);
+    past.no_message_is_left();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_server_that_takes_four_seconds_for_each_answer_cordons_nevertheless() {
+    let past = Flow::interrupted()
+        .befalls(0, SECOND, Incident::Spot)
+        // On the way there, and on the way back.
+        .at(0, |world, _| world.latency.kubernetes = 1_900..=2_100)
+        .for_at_most(HOUR)
+        .run()
+        .await;
+    let cordoned_at = past.cordoned_at(0);
+    assert!(cordoned_at < 20 * SECOND, "{cordoned_at}\n{}", past.transcript());
+    past.no_message_is_left();
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_budgets_that_are_never_answered_pods_are_deleted_before_the_host_ends() {
+    let past = Flow::interrupted()
+        .befalls(0, SECOND, Incident::Spot)
+        .outage(
+            Scope::operation("GET poddisruptionbudgets"),
+            (0, 4 * MINUTE),
+            Fault::TimedOutBefore,
+        )
+        .for_at_most(HOUR)
+        .run()
+        .await;
+    assert!(past.calls("GET poddisruptionbudgets").iter().all(|call| call.status == 0));
+    let told: BTreeSet<String> = past.removals(0).into_iter().map(|removal| removal.pod).collect();
+    assert_eq!(told, past.pods_at_start(0).iter().cloned().collect());
+    let last = past.removals(0).iter().map(|removal| removal.at).max().unwrap() - START;
+    assert!(last < past.died_at(0) - 5 * SECOND, "{last}\n{}", past.transcript());
     past.no_message_is_left();
 }

@@ -3,9 +3,10 @@
 use crate::fake::{Fake, NODE, list, node_name, pod_key, uid};
 use decision::id::{InstanceId, NodeName};
 use decision::snapshot::cluster::{
-    Budget, Deletion, Endpoint, Node, Operator, Peer, Phase, Pod, Requirement, Selector, Service,
+    Budget, Deletion, Endpoint, Node, Operator, Phase, Pod, Requirement, Selector, Service,
     Sibling, Toleration, TrafficPolicy,
 };
+use decision::snapshot::departing::Peer;
 use decision::time::Timestamp;
 use std::collections::BTreeMap;
 use std::time::Duration;

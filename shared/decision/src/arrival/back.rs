@@ -9,7 +9,7 @@ use crate::annotation::{Contributor, Departure};
 use crate::decision::Course;
 use crate::departure::Case;
 use crate::departure::record::{patch, without};
-use crate::limits::LOOKUP_PATIENCE;
+use crate::limits::{LATE_FOR, LOOKUP_PATIENCE};
 use crate::report::{Report, Stage};
 use crate::signal::Cause;
 use crate::snapshot::cluster::{Node, NodeView};
@@ -41,11 +41,7 @@ pub(super) fn before(
     };
     let starts = |cause: &Cause| matches!(cause, Cause::State(_));
     if case.signals.iter().filter_map(|signal| signal.interruption()).any(|it| starts(&it.cause)) {
-        // The start ended the life that all of the record is about, unless the record is younger.
-        let younger = record.since >= case.since;
-        return younger.then(|| {
-            continued(case, report, "the departure on its node began after this start".into())
-        });
+        return started(case, record, report);
     }
     let rest = still_asked(case, &view.node, record);
     if rest == *record {
@@ -59,6 +55,25 @@ pub(super) fn before(
     report.stage = Stage::Arriving("others still ask for its departure".into());
     let step = Step::PatchNode(patch(&view.node, &rest, PatchPurpose::Record));
     Some(case.again(vec![step], report, case.now()))
+}
+
+/// What comes before the record of an earlier life is put back. The start ended the life that it is about, unless it is
+/// younger, or somebody joined it who speaks of this life: a warning may come while the node still shows the boot before.
+fn started(case: &Case<'_>, record: &Departure, mut report: Report) -> Option<Course> {
+    if record.since >= case.since {
+        let why = "the departure on its node began after this start";
+        return Some(continued(case, report, why.into()));
+    }
+    // A scheduled change is about the host that the start has left.
+    let ahead = |part: &&Contributor| part.is_interruption() && !is_scheduled_change(part);
+    let hard = record.because.iter().filter(ahead).filter_map(|part| part.hard).max();
+    let hard = hard.filter(|hard| *hard > case.since)?;
+    let at = Some(hard + LATE_FOR).filter(|at| *at > case.now())?;
+    if super::is_over(case) {
+        return None;
+    }
+    report.stage = Stage::Arriving("about to be interrupted: its cordon stays".into());
+    Some(case.again(Vec::new(), report, at))
 }
 
 /// Nothing on record is for these signals to take off. Other scheduled changes that ask for it may have been called off

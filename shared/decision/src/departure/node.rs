@@ -193,8 +193,7 @@ fn pods(
             return last_or(case, steps, report, case.look());
         }
     };
-    let order: NodeOrder = view.peers.as_ref().map(node_order).unwrap_or_default();
-    let order = with_own(order, case, view, record);
+    let order = places(case, view, record);
     let bench = Bench {
         now: case.now(),
         policy: case.policy,
@@ -232,17 +231,13 @@ fn is_waited_for(judged: &Judged<'_>, case: &Case<'_>, bench: &Bench<'_>) -> boo
 }
 
 /// The order with this node in it: the list does not have it while it is only observed. Without a list there is no
-/// order, and nobody's place in it.
-fn with_own(
-    mut order: NodeOrder,
-    case: &Case<'_>,
-    view: &NodeView,
-    record: &Departure,
-) -> NodeOrder {
-    if view.peers.is_ok() {
-        let hard = record.hard().unwrap_or(Timestamp::from_millis(i64::MAX));
-        order.entry(view.node.name.clone()).or_insert((hard, case.snapshot.instance.clone()));
-    }
+/// order, and nobody's place in it; nor is one needed where no pod has siblings, as in most of a storm's looks.
+fn places(case: &Case<'_>, view: &NodeView, record: &Departure) -> NodeOrder {
+    let has_siblings = view.siblings.as_ref().is_ok_and(|siblings| !siblings.is_empty());
+    let (Ok(peers), true) = (&view.peers, has_siblings) else { return NodeOrder::new() };
+    let mut order = node_order(peers);
+    let hard = record.hard().unwrap_or(Timestamp::from_millis(i64::MAX));
+    order.entry(view.node.name.clone()).or_insert((hard, case.snapshot.instance.clone()));
     order
 }
 

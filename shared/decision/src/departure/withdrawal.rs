@@ -185,11 +185,13 @@ pub(crate) fn follows(
     let is_fresh = order.now.since(group.read_at) < HEALTH_FRESH / 2;
     let mine = record.withdrawn_from(&group.arn);
     let mine = mine.filter(|_| records.len() >= STORM_NODES && !is_fresh)?;
-    let is_in: BTreeSet<&str> = registered(group).map(|(instance, _)| instance).collect();
+    let is_in = |instance: &InstanceId| {
+        group.targets.of(instance.as_str()).iter().any(|target| target.state.is_registered())
+    };
     let before = |(instance, claim): &(&InstanceId, &Withdrawn)| {
         order.now.since(claim.at) <= CLAIM_LASTS
             && (claim.at, *instance) < (mine.at, order.me)
-            && is_in.contains(instance.as_str())
+            && is_in(instance)
     };
     // What is no longer fresh counts as failed and is written anew, which must not begin the wait again.
     claims(group, order)
@@ -228,7 +230,7 @@ pub(super) fn reserves(
 /// The ports at which the group reaches the instance: as registered now, or as our record says; else unknown.
 fn ports(group: &TargetGroup, case: &Case<'_>, record: &Departure) -> Option<BTreeSet<u16>> {
     let me = case.snapshot.instance.as_str();
-    let now = group.targets.iter().filter(|target| target.id == me).map(|target| target.port);
+    let now = group.targets.of(me).iter().map(|target| target.port);
     let then = record
         .withdrawn_from(&group.arn)
         .into_iter()

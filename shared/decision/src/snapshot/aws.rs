@@ -231,6 +231,7 @@ pub struct Targets(Arc<Sorted>);
 
 #[derive(Debug, Default)]
 struct Sorted {
+    /// By id.
     all: Vec<Target>,
     living: BTreeSet<String>,
     rising: BTreeSet<String>,
@@ -238,6 +239,20 @@ struct Sorted {
 }
 
 impl Targets {
+    /// Whether both are one answer of AWS.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The targets of one id: an instance has one for each of its ports.
+    pub fn of(&self, id: &str) -> &[Target] {
+        let all = &self.0.all;
+        let first = all.partition_point(|target| target.id.as_str() < id);
+        let found = all.get(first..).unwrap_or_default();
+        let count = found.iter().take_while(|target| target.id == id).count();
+        found.get(..count).unwrap_or_default()
+    }
+
     /// The ids that the group counts on: its healthy targets, or all registered ones when none is healthy, since a load
     /// balancer then sends to all (fail-open).
     pub fn living(&self) -> &BTreeSet<String> {
@@ -253,8 +268,8 @@ impl Targets {
     /// The same after these were deregistered: they drain.
     #[must_use]
     pub fn leaving(&self, left: &[TargetId]) -> Self {
-        let leaves =
-            |target: &Target| left.iter().any(|it| it.id == target.id && it.port == target.port);
+        let left: BTreeSet<(&str, u16)> = left.iter().map(|it| (it.id.as_str(), it.port)).collect();
+        let leaves = |target: &Target| left.contains(&(target.id.as_str(), target.port));
         self.iter()
             .map(|target| {
                 let state = if leaves(target) { TargetState::Draining } else { target.state };
@@ -271,7 +286,8 @@ impl Targets {
 
 impl FromIterator<Target> for Targets {
     fn from_iter<I: IntoIterator<Item = Target>>(targets: I) -> Self {
-        let all: Vec<Target> = targets.into_iter().collect();
+        let mut all: Vec<Target> = targets.into_iter().collect();
+        all.sort_by(|one, other| one.id.cmp(&other.id));
         let ids = |holds: fn(TargetState) -> bool| -> BTreeSet<String> {
             all.iter().filter(|it| holds(it.state)).map(|it| it.id.clone()).collect()
         };

@@ -1,12 +1,10 @@
 //! What the cluster says: the node, its pods, the budgets that guard them, and the nodes that leave beside it.
 
 use super::Read;
-use crate::annotation::Departure;
-use crate::id::{BootId, ClusterName, InstanceId, NodeName, PodKey, Uid};
+use super::departing::Peers;
+use crate::id::{BootId, ClusterName, NodeName, PodKey, Uid};
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
-use std::ops::Deref;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// How far the turn got with the cluster.
@@ -48,6 +46,9 @@ pub enum NodeLookup {
 pub struct NodeView {
     /// The node object.
     pub node: Node,
+    /// Why the node could not be read again although the other reads took long: it may have been uncordoned meanwhile, so
+    /// nothing is evicted from it.
+    pub outdated: Option<String>,
     /// Nodes that carry our annotation and are unschedulable, this one included.
     pub peers: Read<Peers>,
     /// Pods bound to the node.
@@ -103,77 +104,6 @@ pub struct Taint {
     /// When it was added, for `NoExecute`; kept verbatim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_added: Option<String>,
-}
-
-/// Another node on its way out, from the list of unschedulable nodes with our annotation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// Its instance.
-    pub instance: InstanceId,
-    /// Its name.
-    pub node: NodeName,
-    /// Our annotation on it, verbatim (`annotation::Departure` reads it).
-    pub annotation: String,
-}
-
-/// The departing nodes of a cluster, with their records read once: many instances look at the same list, so it is shared.
-#[derive(Clone, Debug, Default)]
-pub struct Peers(Arc<Listed>);
-
-#[derive(Debug, Default)]
-struct Listed {
-    peers: Vec<Peer>,
-    records: BTreeMap<InstanceId, Arc<Departure>>,
-}
-
-impl Peers {
-    /// Their records by instance; one that can't be read has none.
-    pub fn records(&self) -> &BTreeMap<InstanceId, Arc<Departure>> {
-        &self.0.records
-    }
-
-    /// A new list. Of what was listed before and has not changed, nothing is read again: in a storm that is nearly all of a
-    /// thousand records, several times a second.
-    #[must_use]
-    pub fn renewed(&self, peers: Vec<Peer>) -> Self {
-        // Both are in the API server's order, by name.
-        let mut before = self.iter().peekable();
-        let read = |peer: &Peer| {
-            while before.next_if(|old| old.node < peer.node).is_some() {}
-            let same = before.peek().is_some_and(|old| *old == peer);
-            let known = same.then(|| self.records().get(&peer.instance).cloned()).flatten();
-            let record = known.or_else(|| Departure::parse(&peer.annotation).map(Arc::new))?;
-            Some((peer.instance.clone(), record))
-        };
-        let records = peers.iter().filter_map(read).collect();
-        Self(Arc::new(Listed { peers, records }))
-    }
-}
-
-impl FromIterator<Peer> for Peers {
-    fn from_iter<I: IntoIterator<Item = Peer>>(peers: I) -> Self {
-        Self::default().renewed(peers.into_iter().collect())
-    }
-}
-
-impl From<Vec<Peer>> for Peers {
-    fn from(peers: Vec<Peer>) -> Self {
-        peers.into_iter().collect()
-    }
-}
-
-impl Deref for Peers {
-    type Target = [Peer];
-
-    fn deref(&self) -> &[Peer] {
-        &self.0.peers
-    }
-}
-
-impl PartialEq for Peers {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.peers == other.0.peers
-    }
 }
 
 /// One pod of the node.

@@ -380,12 +380,29 @@ fn observe_writes_nothing_and_says_what_it_would_do() {
     let observe = policy(&[("MODE", "observe")]);
     check_silent("departure", &signalled_out(), &observe, "observed, nothing written");
     let report = decide(&signalled_out(), &observe).report;
-    assert_eq!(report.would, ["cordon node ip-10-0-3-1.ec2.internal"]);
+    let drained = "answer hook ebbtide-terminate with CONTINUE: drained: pods, registrations and volumes are gone";
+    assert_eq!(report.would, ["cordon node ip-10-0-3-1.ec2.internal", drained], "it is empty");
 
     check_silent("arrival", &signalled_in(), &observe, "observed, nothing written");
     let mut unproven = signalled(Terminating, RootVolume);
     unproven.now = after(30);
     check_silent("no heartbeat either", &unproven, &observe, "observed, nothing written");
+}
+
+#[test]
+fn a_departure_that_would_be_answered_without_a_drain_says_so_while_it_is_observed() {
+    let rows = [
+        (ClusterView::Unnamed, "no tag, hook or setting names a cluster for the instance"),
+        (ClusterView::Deleted(crate::world::id("prod")), "EKS knows no cluster prod"),
+    ];
+    for (cluster, why) in rows {
+        let snapshot = Snapshot { cluster, ..signalled_out() };
+        let warning = format!("nothing is drained: {why}");
+        let observed = decide(&snapshot, &policy(&[("MODE", "observe")])).report;
+        let answer = format!("answer hook ebbtide-terminate with CONTINUE: {why}");
+        assert_eq!((observed.would, observed.warnings), (vec![answer], vec![warning.clone()]));
+        assert_eq!(decide(&snapshot, &act()).report.warnings, [warning]);
+    }
 }
 
 #[test]

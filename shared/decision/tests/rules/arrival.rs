@@ -1,16 +1,20 @@
 //! Whole decisions about an arrival: what a node still lacks, deadlines, and coming back with our record.
 
 use crate::world::{
-    GLOBAL, HEARTBEAT, SENT, absent, act, after, answer, cordoned, daemon, deleted, healthy, id,
-    instance, millis, node, node_mut, pod, policy, proven, record, signalled, signalled_in, steps,
-    taint, target, target_id, unreachable, view_mut, web, why, withdrawn,
+    GLOBAL, HEARTBEAT, SENT, absent, act, after, answer, cordoned, daemon, deleted, facts_mut,
+    healthy, id, instance, millis, node, node_mut, pod, policy, proven, record, signalled,
+    signalled_in, steps, taint, target, target_id, unreachable, view_mut, web, why, withdrawn,
 };
 use decision::decide::decide;
 use decision::limits::ANSWER_MARGIN;
+use decision::looks;
 use decision::pace::look;
 use decision::policy::Policy;
 use decision::signal::HookRoute::{RootVolume, WarmPoolIn, WarmPoolOut};
 use decision::signal::Transition::Launching;
+use decision::snapshot::aws::InstanceState::{
+    self, Running, ShuttingDown, Stopped, Stopping, Terminated,
+};
 use decision::snapshot::aws::{RegistrationOwner, TargetGroup, TargetState};
 use decision::snapshot::cluster::{ClusterView, Node, Pod};
 use decision::snapshot::{Snapshot, Unread};
@@ -239,6 +243,60 @@ fn a_node_that_is_not_ready_is_not_uncordoned() {
     let mut snapshot = back();
     node_mut(&mut snapshot).ready = Some(false);
     assert_eq!(steps(&decide(&snapshot, &act())), [""; 0]);
+}
+
+fn shown(snapshot: &mut Snapshot, state: InstanceState) {
+    snapshot.aws.instance.as_mut().expect("read").as_mut().expect("known").state = state;
+}
+
+#[test]
+fn nothing_is_taken_off_the_node_of_an_instance_that_goes_again() {
+    let mut snapshot = back();
+    assert!(looks::takes_back(&snapshot, &act()), "EC2 is asked first");
+    for state in [ShuttingDown, Terminated] {
+        shown(&mut snapshot, state);
+        let going = "the instance is going: nothing is taken back";
+        check("it ends", &snapshot, &act(), "continue");
+        assert_eq!(why(&decide(&snapshot, &act())), going, "{state}");
+        assert!(!looks::takes_back(&snapshot, &act()), "that does not change any more");
+    }
+    for state in [Stopping, Stopped] {
+        shown(&mut snapshot, state);
+        let decision = decide(&snapshot, &act());
+        let told = format!("arriving: EC2 shows its instance as {state}");
+        assert_eq!((steps(&decision), decision.report.stage.to_string()), (Vec::new(), told));
+    }
+    snapshot.now = after(900);
+    proven(&mut snapshot);
+    check("it never came up", &snapshot, &policy(&[("LAUNCH_DEADLINE", "abandon")]), "abandon");
+    shown(&mut snapshot, Running);
+    *node_mut(&mut snapshot) = node();
+    assert!(!looks::takes_back(&snapshot, &act()), "nothing of ours is on it");
+}
+
+#[test]
+fn an_instance_that_could_not_be_read_keeps_our_record_until_its_deadline() {
+    let mut snapshot = back();
+    snapshot.aws.instance = Err(unread());
+    let decision = decide(&snapshot, &act());
+    let told = "arriving: its instance could not be read: timed out";
+    assert_eq!(
+        (steps(&decision), decision.report.stage.to_string()),
+        (Vec::new(), told.to_owned())
+    );
+    snapshot.now = after(900);
+    proven(&mut snapshot);
+    assert_eq!(steps(&decide(&snapshot, &act())), ["undo node ip-10-0-3-1.ec2.internal"]);
+}
+
+#[test]
+fn ec2_is_asked_again_by_the_mode_of_the_hook() {
+    let mut snapshot = back();
+    assert!(!looks::takes_back(&snapshot, &policy(&[("MODE", "observe")])), "nothing is taken off");
+    facts_mut(&mut snapshot).metadata = Some(r#"{"ebbtide": {"mode": "act"}}"#.to_owned());
+    assert!(looks::takes_back(&snapshot, &policy(&[("MODE", "observe")])), "this hook acts");
+    facts_mut(&mut snapshot).metadata = Some(r#"{"ebbtide": {"mode": "observe"}}"#.to_owned());
+    assert!(!looks::takes_back(&snapshot, &act()), "this one does not");
 }
 
 #[test]

@@ -6,9 +6,9 @@ use crate::world::{
 };
 use decision::budget::{Allowance, NodeOrder, allowance, implicit, node_order};
 use decision::snapshot::cluster::{
-    Budget, NodeView, Operator, Peer, Peers, Phase, Pod, Requirement, Selector, Sibling,
-    TrafficPolicy,
+    Budget, NodeView, Operator, Phase, Pod, Requirement, Selector, Sibling, TrafficPolicy,
 };
+use decision::snapshot::departing::{Peer, Peers};
 use proptest::collection::vec;
 use proptest::{prop_assert, proptest};
 

@@ -151,7 +151,8 @@ fn a_withdrawal_is_written_down_before_it_is_made() {
     view_mut(&mut next).pods = Err(unread());
     let decision = decide(&next, &act());
     let change = TargetChange { group: arn("web"), targets: vec![target_id(&instance(1))] };
-    let expected = Deregister { change, fresh_until: after(60) + HEALTH_FRESH };
+    let health = next.aws.target_groups.as_ref().unwrap()[0].targets.clone();
+    let expected = Deregister { change, health, fresh_until: after(60) + HEALTH_FRESH };
     assert_eq!(decision.steps, [Step::Deregister(expected)]);
     assert_eq!(answer(&decision, next.now), "at once", "the next turn reads the pods");
 }

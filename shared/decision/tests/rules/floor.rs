@@ -11,6 +11,7 @@ use decision::id::InstanceId;
 use decision::limits::HEALTH_FRESH;
 use decision::policy::Policy;
 use decision::snapshot::aws::TargetState;
+use decision::snapshot::departing::Departures;
 use decision::time::Timestamp;
 use decision::withdraw::{Known, May, Order, Records, Standing, standing};
 use proptest::collection::vec;
@@ -181,13 +182,14 @@ fn turn(
     let read_at = step.saturating_sub(stale);
     let health = &world.living[world.living.len() - 1 - (step - read_at)];
     let group = web(health.iter().map(|number| target(*number, TargetState::Healthy)).collect());
+    let listed: Departures = world.records.values().cloned().collect();
     let order = Order {
         now: time(step),
         me: &me,
         since: SENT,
         begun: own.since,
         hard: own.hard(),
-        records: Records::Known(Known::new(&world.records, &own)),
+        records: Records::Known(Known::new(&listed, &own)),
         after_hook: true,
         reserves: BTreeMap::new(),
     };

@@ -1,11 +1,14 @@
 //! How often a departure is looked at: rarely enough for the queue, often enough for its heartbeat.
 
-use crate::world::{SENT, after, instance, millis, secs};
+use crate::world::{SENT, act, after, departing, instance, millis, secs};
+use decision::decide::decide;
+use decision::decision::Next;
 use decision::limits::{
-    EVICTION_COLLIDED, EVICTION_PAUSE_MAX, EVICTION_PAUSE_MIN, LOOK_EVERY, LOOK_EVERY_LATER,
-    RECEIVES_MAX,
+    ANSWER_MARGIN, EVICTION_COLLIDED, EVICTION_PAUSE_MAX, EVICTION_PAUSE_MIN, LOOK_EVERY,
+    LOOK_EVERY_LATER, RECEIVES_MAX,
 };
-use decision::pace::{eviction_pause, jitter, look};
+use decision::pace::{eviction_pause, evictions_end, jitter, look};
+use decision::time::Timestamp;
 use proptest::{prop_assert, proptest};
 use std::time::Duration;
 
@@ -105,4 +108,42 @@ fn where_every_second_eviction_collides_by_chance_nobody_waits_long() {
         longest = longest.max(pause);
     }
     assert!(longest < secs(1), "{longest:?}");
+}
+
+#[test]
+fn evictions_are_over_before_a_hook_of_the_batch_is_to_be_answered() {
+    let now = after(0);
+    let by = |at: Option<Timestamp>| {
+        let mut decision = decide(&departing(), &act());
+        decision.report.answer_by = at;
+        decision
+    };
+    let rows = [
+        ("one hook", vec![by(Some(after(60)))], Some(after(55))),
+        ("nobody waits", vec![by(None)], None),
+        ("it was missed", vec![by(Some(now))], None),
+        ("a moment is left", vec![by(Some(now + millis(1)))], Some(now + millis(1) - secs(5))),
+        ("the earliest counts", vec![by(Some(after(60))), by(Some(after(30)))], Some(after(25))),
+        ("a missed one is no other's", vec![by(Some(now)), by(Some(after(60)))], Some(after(55))),
+    ];
+    for (name, decisions, end) in rows {
+        assert_eq!(evictions_end(&decisions, now), end, "{name}");
+    }
+}
+
+#[test]
+fn the_hooks_own_deadline_is_the_one_to_answer_by() {
+    let mut held = departing();
+    let own = decide(&held, &act()).report;
+    assert_eq!(own.answer_by, own.hard, "its only signal");
+    let mut both = held.clone();
+    let warned = crate::interruption::leaving(crate::interruption::two_minutes());
+    both.signals.extend(warned.signals.clone());
+    let shared = decide(&both, &act()).report;
+    assert_eq!((shared.hard, shared.answer_by), (Some(after(120)), own.answer_by));
+    held.now = own.answer_by.unwrap() - ANSWER_MARGIN;
+    let last = decide(&held, &act());
+    assert!(matches!(last.answers[0].next, Next::Answer { .. }), "{last:?}");
+    assert_eq!(last.report.answer_by, own.answer_by, "it is answered in this turn");
+    assert_eq!(decide(&warned, &act()).report.answer_by, None, "nobody waits for an answer");
 }

@@ -57,7 +57,42 @@ fn what_several_want_of_one_group_is_one_call_as_fresh_as_its_oldest_health() {
     assert_eq!(call.instances, [instance(1), instance(2), instance(3)]);
     let targets = (1..=3).map(|number| target_id(&instance(number))).collect();
     let change = TargetChange { group: arn("web"), targets };
-    assert_eq!(call.what, Deregister { change, fresh_until: after(59) + HEALTH_FRESH });
+    let (health, fresh_until) = (web(healthy(1..=9)).targets, after(59) + HEALTH_FRESH);
+    assert_eq!(call.what, Deregister { change, health, fresh_until });
+}
+
+/// A decision to take out some instances' targets of a group with these living ones.
+fn takes_out(number: usize, out: &[usize], living: usize) -> Decision {
+    let targets = out.iter().map(|number| target_id(&instance(*number))).collect();
+    let change = TargetChange { group: arn("web"), targets };
+    let health = web(healthy(1..=living)).targets;
+    let call = Deregister { change, health, fresh_until: after(60) };
+    Decision { steps: vec![Step::Deregister(call)], ..decide(&leaving(number, after(60)), &act()) }
+}
+
+#[test]
+fn a_joined_call_leaves_a_living_target_in() {
+    // The calls that are decided on (whose, and what they take out), living targets, and what is taken out together.
+    let rows = [
+        ("of two that live, both leave", vec![(1, vec![1]), (2, vec![2])], 2, vec![1]),
+        ("a third stays", vec![(1, vec![1]), (2, vec![2])], 3, vec![1, 2]),
+        ("one call takes others along", vec![(1, vec![1, 2]), (3, vec![3])], 3, vec![1, 2]),
+        ("nobody lives any more", vec![(1, vec![1]), (2, vec![2])], 0, vec![1, 2]),
+        ("the last one alone", vec![(1, vec![1])], 1, vec![]),
+    ];
+    for (name, decided, living, expected) in rows {
+        let decisions: Vec<Decision> =
+            decided.iter().map(|(number, out)| takes_out(*number, out, living)).collect();
+        let plan = join(&decisions);
+        let calls = plan.deregister.iter();
+        let out: Vec<_> = calls.flat_map(|call| call.what.change.targets.clone()).collect();
+        let expected: Vec<_> =
+            expected.iter().map(|number| target_id(&instance(*number))).collect();
+        assert_eq!(out, expected, "{name}");
+        let blamed = plan.deregister.iter().flat_map(|call| &call.instances);
+        let takes = |instance: &_| expected.iter().any(|target| target == &target_id(instance));
+        assert!(blamed.clone().all(takes), "{name}: {:?}", blamed.collect::<Vec<_>>());
+    }
 }
 
 #[test]
@@ -155,13 +190,31 @@ fn evictions_under_one_budget_go_one_after_the_other() {
         removal("!web-3", None),
         removal("lone-2", None),
     ];
-    let lanes: Vec<Vec<String>> = lanes(rows.into())
-        .into_iter()
-        .map(|lane| lane.into_iter().map(|one| name_of(one.what)).collect())
-        .collect();
+    let lanes = in_lanes(rows.into(), &[(1, "shop")]);
     let expected: [&[&str]; 5] =
         [&["lone-1"], &["!web-3"], &["lone-2"], &["api-1"], &["web-1", "web-2"]];
     assert_eq!(lanes, expected, "what waits for nobody first");
+}
+
+fn in_lanes(removals: Vec<For<Remove>>, clusters: &[(usize, &str)]) -> Vec<Vec<String>> {
+    let named = |(node, name): &(usize, &str)| Some((instance(*node), name.parse().ok()?));
+    lanes(removals, &clusters.iter().filter_map(named).collect())
+        .into_iter()
+        .map(|lane| lane.into_iter().map(|one| name_of(one.what)).collect())
+        .collect()
+}
+
+#[test]
+fn budgets_of_one_name_in_two_clusters_have_a_lane_each() {
+    let rows = || {
+        let mut rows = ["web-1", "web-2", "web-3"].map(|name| removal(name, Some("shop/web")));
+        rows[1].instance = instance(2);
+        rows.to_vec()
+    };
+    let apart = in_lanes(rows(), &[(1, "blue"), (2, "green")]);
+    assert_eq!(apart, [&["web-1", "web-3"][..], &["web-2"]]);
+    let together = in_lanes(rows(), &[(1, "blue"), (2, "blue")]);
+    assert_eq!(together, [["web-1", "web-2", "web-3"]]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use decision::limits::{
 use decision::looks;
 use decision::snapshot::Snapshot;
 use decision::snapshot::aws::{TargetGroup, Targets};
-use decision::snapshot::cluster::{Peer, Peers};
+use decision::snapshot::departing::{Peer, Peers};
 use decision::step::{Step, TargetId};
 use decision::time::Timestamp;
 use std::sync::Arc;

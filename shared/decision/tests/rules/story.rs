@@ -84,6 +84,7 @@ pub(crate) fn read_as_asked(world: &Snapshot, policy: &Policy) -> Snapshot {
     let unasked = || Unread::because("not read in this turn");
     let mut view = NodeView {
         node: all.node.clone(),
+        outdated: None,
         peers: Err(unasked()),
         pods: Err(unasked()),
         budgets: Err(unasked()),

@@ -11,6 +11,7 @@ use decision::snapshot::aws::TargetState::{
     Draining, Healthy, Initial, Unavailable, Unhealthy, Unused,
 };
 use decision::snapshot::aws::{Balancer, RegistrationOwner, TargetGroup, TargetState};
+use decision::snapshot::departing::Departures;
 use decision::time::Timestamp;
 use decision::withdraw::{Known, May, Order, Records, Standing, Wait, standing};
 use std::collections::BTreeMap;
@@ -19,16 +20,16 @@ use std::sync::Arc;
 /// The present of most rows: long after every order settled, long before any last moment.
 const NOW: u64 = 60;
 
-fn records(records: impl IntoIterator<Item = Departure>) -> BTreeMap<InstanceId, Arc<Departure>> {
-    records.into_iter().map(|record| (record.instance.clone(), Arc::new(record))).collect()
+fn records(records: impl IntoIterator<Item = Departure>) -> Departures {
+    records.into_iter().map(Arc::new).collect()
 }
 
-fn departing(numbers: impl IntoIterator<Item = usize>) -> BTreeMap<InstanceId, Arc<Departure>> {
+fn departing(numbers: impl IntoIterator<Item = usize>) -> Departures {
     records(numbers.into_iter().map(record))
 }
 
 /// All records, as `me` sees them.
-fn known<'a>(records: &'a BTreeMap<InstanceId, Arc<Departure>>, me: &InstanceId) -> Records<'a> {
+fn known<'a>(records: &'a Departures, me: &InstanceId) -> Records<'a> {
     Records::Known(Known::new(records, &records[me]))
 }
 
@@ -46,12 +47,7 @@ fn order<'a>(me: &'a InstanceId, now: Timestamp, records: Records<'a>) -> Order<
     }
 }
 
-fn stand(
-    group: &TargetGroup,
-    me: usize,
-    records: &BTreeMap<InstanceId, Arc<Departure>>,
-    floor: &str,
-) -> Standing {
+fn stand(group: &TargetGroup, me: usize, records: &Departures, floor: &str) -> Standing {
     let me = instance(me);
     standing(
         group,
@@ -68,11 +64,7 @@ fn may(standing: Standing) -> May {
 }
 
 /// The numbers of those that may leave now, of the departing ones.
-fn leavers(
-    group: &TargetGroup,
-    records: &BTreeMap<InstanceId, Arc<Departure>>,
-    floor: &str,
-) -> Vec<usize> {
+fn leavers(group: &TargetGroup, records: &Departures, floor: &str) -> Vec<usize> {
     (1..=10)
         .filter(|number| records.contains_key(&instance(*number)))
         .filter(|number| {
@@ -105,6 +97,86 @@ fn the_floor_keeps_its_share_and_never_less_than_one() {
         let leave = ["0", "50", "100"].map(|floor| leavers(&group, &records, floor).len());
         assert_eq!(leave, expected, "{targets} targets");
     }
+}
+
+#[test]
+fn what_was_counted_for_one_health_is_not_taken_for_another() {
+    let records = records((1..=4).map(record).chain([withdrawn(record(5), "web", after(1))]));
+    let counted = |targets, floor| leavers(&web(healthy(targets)), &records, floor).len();
+    assert_eq!(counted(1..=4, "50"), 1, "five were in");
+    assert_eq!(counted(1..=5, "50"), 2, "the one that wrote it down, and another");
+    assert_eq!(counted(1..=2, "50"), 0);
+    assert_eq!(counted(1..=4, "50"), 1, "as before");
+}
+
+#[test]
+fn the_same_list_and_health_are_counted_once() {
+    let (records, group) = (departing(1..=3), web(healthy(1..=4)));
+    let first = records.tally(&group);
+    assert!(Arc::ptr_eq(&first, &records.tally(&group.clone())), "the same answer of AWS");
+    let later = TargetGroup { targets: group.targets.leaving(&[target_id(&instance(1))]), ..group };
+    assert!(!Arc::ptr_eq(&first, &records.tally(&later)), "another one");
+}
+
+/// May this instance leave? Counted in the plainest way: all records with our own put in its place, one after the other.
+fn may_leave(group: &TargetGroup, own: &Departure, listed: &[Departure], percent: usize) -> bool {
+    let others = listed.iter().filter(|record| record.instance != own.instance);
+    let all: Vec<&Departure> = others.chain([own]).collect();
+    let lives = |record: &Departure| group.targets.living().contains(record.instance.as_str());
+    let drains = |record: &Departure| group.targets.draining().contains(record.instance.as_str());
+    let claims = |record: &Departure| record.withdrawn_from(&group.arn).map(|it| it.at);
+    let gone = all.iter().filter(|it| !lives(it) && (drains(it) || claims(it).is_some())).count();
+    let living = group.targets.living().len();
+    let keep = ((living + gone) * percent).div_ceil(100).max(1);
+    // Nobody's claim is new here: who wrote it down comes first, then the rank decides.
+    let place = |record: &Departure| {
+        let hard = record.hard().map_or(i64::MAX, |hard| hard.millis());
+        (claims(record).is_none(), hard, record.instance.to_string())
+    };
+    let before = all.iter().filter(|it| lives(it) && place(it) < place(own)).count();
+    before < living.saturating_sub(keep)
+}
+
+#[test]
+fn our_own_record_counts_once_however_the_list_has_it() {
+    let urgent = |mut record: Departure, seconds| {
+        record.because[0].hard = Some(after(seconds));
+        record
+    };
+    let claim = |number| withdrawn(record(number), "web", after(1));
+    // How the list may have instance 3: not at all, as it is, with a claim that was dropped, less urgent, more urgent.
+    let lists: [(&str, Option<Departure>); 5] = [
+        ("not listed", None),
+        ("listed", Some(record(3))),
+        ("with a claim", Some(claim(3))),
+        ("less urgent", Some(urgent(record(3), 9_000))),
+        ("more urgent", Some(urgent(record(3), 5_000))),
+    ];
+    let owns = [record(3), claim(3), urgent(record(3), 6_000)];
+    let others = [record(1), claim(2), urgent(record(4), 7_000), claim(5), record(6)];
+    let states = [Healthy, Draining, Unused];
+    let mut leave = 0;
+    for (name, as_listed) in &lists {
+        let listed: Vec<Departure> = others.iter().chain(as_listed).cloned().collect();
+        for (own, percent, two, five) in owns.iter().flat_map(|own| {
+            let states = states.iter().flat_map(|two| states.map(|five| (two, five)));
+            states.flat_map(move |(two, five)| {
+                (0..=100).step_by(10).map(move |percent| (own, percent, *two, five))
+            })
+        }) {
+            let targets = [Healthy, two, Healthy, Healthy, five, Healthy, Healthy, Healthy];
+            let targets = targets.iter().zip(1..).map(|(state, number)| target(number, *state));
+            let group = web(targets.collect());
+            let (me, known) = (instance(3), records(listed.clone()));
+            let order = order(&me, after(NOW), Records::Known(Known::new(&known, own)));
+            let policy = policy(&[("WITHDRAW_FLOOR", &percent.to_string())]);
+            let said = matches!(may(standing(&group, &order, &policy)), May::Now);
+            let expected = may_leave(&group, own, &listed, percent);
+            assert_eq!(said, expected, "{name}, floor {percent}, {two:?}, {five:?}: {own:?}");
+            leave += usize::from(said);
+        }
+    }
+    assert!((400..1_000).contains(&leave), "both happen: {leave}");
 }
 
 #[test]

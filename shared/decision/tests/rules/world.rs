@@ -10,9 +10,10 @@ use decision::snapshot::aws::{
     RegistrationOwner, Target, TargetGroup, TargetState,
 };
 use decision::snapshot::cluster::{
-    Budget, ClusterView, Deletion, Endpoint, Node, NodeLookup, NodeView, Owner, Peer, Phase, Pod,
+    Budget, ClusterView, Deletion, Endpoint, Node, NodeLookup, NodeView, Owner, Phase, Pod,
     Selector, Service, Sibling, Taint, TrafficPolicy,
 };
+use decision::snapshot::departing::Peer;
 use decision::snapshot::{HookState, Memory, Seen, Snapshot, Unread};
 use decision::step::{NodePatch, Step, TargetId};
 use decision::time::Timestamp;
@@ -260,6 +261,7 @@ pub(crate) fn node_mut(snapshot: &mut Snapshot) -> &mut Node {
 pub(crate) fn view(node: Node) -> NodeView {
     NodeView {
         node,
+        outdated: None,
         peers: Ok(Vec::new().into()),
         pods: Ok(Vec::new()),
         budgets: Ok(Vec::new()),

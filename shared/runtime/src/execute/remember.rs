@@ -1,7 +1,7 @@
 //! What acting taught: kept in the process, for economy and reports.
 
 use super::Act;
-use decision::id::{InstanceId, PodKey};
+use decision::id::{ClusterName, InstanceId, PodKey};
 use decision::pace::eviction_pause;
 use decision::snapshot::{Attempts, HookState, Memory};
 use decision::step::{HookCall, Outcome, Removal};
@@ -41,12 +41,12 @@ impl Act<'_> {
     }
 
     /// An eviction under this budget took so long.
-    pub(super) fn remember_eviction_took(&self, budget: PodKey, took: Duration) {
+    pub(super) fn remember_eviction_took(&self, lane: (ClusterName, PodKey), took: Duration) {
         let (pauses, now) = (&self.app.kept.pauses, self.app.clock.now());
-        let before = pauses.get(&budget, now).unwrap_or_default();
+        let before = pauses.get(&lane, now).unwrap_or_default();
         match eviction_pause(before, took) {
-            Duration::ZERO => pauses.forget(&budget),
-            pause => pauses.put(budget, pause, now),
+            Duration::ZERO => pauses.forget(&lane),
+            pause => pauses.put(lane, pause, now),
         }
     }
 

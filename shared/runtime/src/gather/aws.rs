@@ -1,6 +1,6 @@
 //! AWS's half of the reads: once for the batch, cached where it may be a little old.
 
-use super::{Groups, Hooks, Round, Shared};
+use super::{Groups, Hooks, Looked, Round, Shared};
 use crate::app::CROWD_LASTS;
 use crate::caught::caught;
 use crate::limiter::Bucket;
@@ -10,11 +10,12 @@ use cloud::elbv2::GroupFacts;
 use decision::id::{AsgName, InstanceId, TargetGroupArn};
 use decision::limits::HEALTH_FRESH;
 use decision::looks;
-use decision::snapshot::aws::{RegistrationOwner, Target, TargetGroup, Targets};
+use decision::snapshot::aws::{RegistrationOwner, TargetGroup, Targets};
 use decision::snapshot::{Read, Snapshot};
 use decision::step::Class;
 use decision::time::Timestamp;
 use futures_util::future::join_all;
+use std::borrow::BorrowMut;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -35,7 +36,7 @@ async fn read<T>(
 ) -> Read<T> {
     retry::read(round.until, &round.app.clock, Some(bucket), call)
         .await
-        .map_err(|error| super::unread(&error))
+        .map_err(|error| round.unread(&error))
 }
 
 /// The groups by name; a group that AWS does not know is `Ok(None)`.
@@ -117,8 +118,11 @@ pub(super) async fn memberships(round: Round<'_>, snapshots: &mut [Snapshot]) {
 }
 
 /// One DescribeInstances for all that are interrupted: whose they are, and whether what was said is true. Nothing else is
-/// asked about an instance that is not ours.
-pub(super) async fn interrupted(round: Round<'_>, snapshots: &mut [Snapshot]) {
+/// asked about an instance that is not ours. Returns those that EC2 was asked about.
+pub(super) async fn interrupted(
+    round: Round<'_>,
+    snapshots: &mut [Snapshot],
+) -> BTreeSet<InstanceId> {
     let app = round.app;
     let is_interrupted =
         |snapshot: &Snapshot| snapshot.signals.iter().any(|seen| seen.signal.hook().is_none());
@@ -137,6 +141,7 @@ pub(super) async fn interrupted(round: Round<'_>, snapshots: &mut [Snapshot]) {
         }
     }
     describe(round, &app.limits.ec2_reads, snapshots, &asked).await;
+    asked.into_iter().collect()
 }
 
 /// One DescribeInstanceStatus for all for which something was announced that is due.
@@ -160,8 +165,11 @@ pub(super) async fn schedules(round: Round<'_>, snapshots: &mut [Snapshot]) {
     }
 }
 
-/// One DescribeInstances for all that are ours and wait.
-pub(super) async fn instances(round: Round<'_>, snapshots: &mut [Snapshot]) {
+/// One DescribeInstances for all that are ours and wait. Returns those that EC2 was asked about.
+pub(super) async fn instances(
+    round: Round<'_>,
+    snapshots: &mut [Snapshot],
+) -> BTreeSet<InstanceId> {
     let app = round.app;
     let mut asked = Vec::new();
     for snapshot in snapshots.iter_mut() {
@@ -177,13 +185,38 @@ pub(super) async fn instances(round: Round<'_>, snapshots: &mut [Snapshot]) {
         }
     }
     describe(round, &app.limits.ec2_reads_for_hooks, snapshots, &asked).await;
+    asked.into_iter().collect()
+}
+
+/// How long EC2 may take for its word on those from whose nodes something is to be taken. Twice: the cordons of their batch wait
+/// for two seconds where EC2 is silent. Half: one slow answer, and a launch waits for the next look.
+const TAKES_BACK_WITHIN: Duration = Duration::from_secs(1);
+
+/// One DescribeInstances for all from whose nodes something would be taken off, and who were not asked about in this round:
+/// nothing is taken from a host that is going, and EC2's word of a minute ago does not say whether it is.
+pub(super) async fn before_taking_back(
+    round: Round<'_>,
+    found: &mut [Looked],
+    asked: &BTreeSet<InstanceId>,
+) {
+    let app = round.app;
+    let is_old = |looked: &&mut Looked| {
+        let may = !looked.makes_way && looked.panic.is_none();
+        may && !asked.contains(&looked.snapshot.instance)
+            && caught(|| looks::takes_back(&looked.snapshot, &app.policy)).unwrap_or(false)
+    };
+    let mut old: Vec<&mut Snapshot> =
+        found.iter_mut().filter(is_old).map(|looked| &mut looked.snapshot).collect();
+    let ids: Vec<InstanceId> = old.iter().map(|snapshot| snapshot.instance.clone()).collect();
+    let brief = Round { until: round.until.min(app.clock.now() + TAKES_BACK_WITHIN), ..round };
+    describe(brief, &app.limits.ec2_reads_for_hooks, &mut old, &ids).await;
 }
 
 /// One DescribeInstances for these, and for others that are soon asked about.
 async fn describe(
     round: Round<'_>,
     bucket: &Bucket,
-    snapshots: &mut [Snapshot],
+    snapshots: &mut [impl BorrowMut<Snapshot>],
     asked: &[InstanceId],
 ) {
     let app = round.app;
@@ -199,7 +232,8 @@ async fn describe(
             app.kept.instances.put(instance.id.clone(), instance.clone(), round.now);
         }
     }
-    for snapshot in snapshots.iter_mut().filter(|snapshot| asked.contains(&snapshot.instance)) {
+    let snapshots = snapshots.iter_mut().map(BorrowMut::borrow_mut);
+    for snapshot in snapshots.filter(|snapshot| asked.contains(&snapshot.instance)) {
         snapshot.aws.instance = match &answer {
             Ok(found) => Ok(found.get(&snapshot.instance).cloned()),
             Err(unread) => Err(unread.clone()),
@@ -305,7 +339,7 @@ async fn health(
     let kept = app.kept.health.get(arn, round.now).or_else(old);
     // That it is not in a group is no news of a target that may have been registered since.
     let speaks = |(read_at, targets): &(Timestamp, Targets)| {
-        targets.iter().any(|target| target.id == snapshot.instance.as_str())
+        !targets.of(snapshot.instance.as_str()).is_empty()
             || snapshot.signals.iter().all(|seen| seen.sent_at <= *read_at)
     };
     if let Some((read_at, targets)) = kept.filter(speaks) {
@@ -359,11 +393,11 @@ async fn read_health(round: Round<'_>, arn: &TargetGroupArn) -> Health {
 
 /// Whether a health that was read before is good enough for this instance. What is still in may be taken out on its
 /// strength, so it must be fresh; that it is out is seen as well in an older one.
-fn is_good(round: Round<'_>, read_at: Timestamp, targets: &[Target], snapshot: &Snapshot) -> bool {
+fn is_good(round: Round<'_>, read_at: Timestamp, targets: &Targets, snapshot: &Snapshot) -> bool {
     let me = &snapshot.instance;
     let lasts = if is_in(targets, me) {
         HEALTH_FRESH / 2
-    } else if targets.iter().any(|target| target.id == me.as_str()) {
+    } else if !targets.of(me.as_str()).is_empty() {
         DRAINING_KEPT
     } else {
         OUT_KEPT
@@ -373,8 +407,8 @@ fn is_good(round: Round<'_>, read_at: Timestamp, targets: &[Target], snapshot: &
     round.now.since(read_at) < lasts * if lasts < DRAINING_KEPT { 1 } else { crowd }
 }
 
-fn is_in(targets: &[Target], me: &InstanceId) -> bool {
-    targets.iter().any(|target| target.id == me.as_str() && target.state.is_registered())
+fn is_in(targets: &Targets, me: &InstanceId) -> bool {
+    targets.of(me.as_str()).iter().any(|target| target.state.is_registered())
 }
 
 /// The longest deregistration delay that AWS allows: what counts while the group's own can't be read.
@@ -397,7 +431,7 @@ async fn described(
     match tried(round, bucket, call).await {
         Ok(described) => return Ok(described),
         Err(failure) if failure.class() != Class::Gone => {
-            return Err(super::unread(&failure));
+            return Err(round.unread(&failure));
         }
         Err(_) => {}
     }
@@ -407,7 +441,7 @@ async fn described(
         match tried(round, bucket, call).await {
             Ok(described) => found.extend(described),
             Err(failure) if failure.class() == Class::Gone => {}
-            Err(failure) => return Err(super::unread(&failure)),
+            Err(failure) => return Err(round.unread(&failure)),
         }
     }
     Ok(found)
@@ -448,7 +482,7 @@ async fn read_delay(round: Round<'_>, arn: &TargetGroupArn) -> Read<Option<Durat
             Ok(Some(delay))
         }
         Err(failure) if failure.class() == Class::Gone => Ok(None),
-        Err(failure) => Err(super::unread(&failure)),
+        Err(failure) => Err(round.unread(&failure)),
     }
 }
 

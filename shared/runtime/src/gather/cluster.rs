@@ -9,26 +9,27 @@ use cluster::ClusterError;
 use decision::id::{ClusterName, InstanceId, NodeName};
 use decision::limits::STORM_NODES;
 use decision::looks::{self, ClusterLook};
-use decision::snapshot::cluster::{
-    Budget, ClusterView, Node, NodeLookup, NodeView, Peers, Pod, Service,
-};
+use decision::snapshot::cluster::{Budget, ClusterView, Node, NodeLookup, NodeView, Pod, Service};
+use decision::snapshot::departing::Peers;
 use decision::snapshot::{Read, Snapshot, Unread};
 use std::time::Duration;
-
-type Tried<T> = Result<T, Failure<ClusterError>>;
 
 /// One read through the retry loop; what it says about the way to the cluster goes to the breaker.
 async fn read<T>(
     round: Round<'_>,
     cluster: &ClusterName,
     call: impl AsyncFn() -> Result<T, ClusterError>,
-) -> Tried<T> {
+) -> Result<T, Failure<ClusterError>> {
     let noted = async || {
         let answer = call().await;
         round.app.note_reach(cluster, &answer);
         answer
     };
-    retry::read(round.until, &round.app.clock, None, noted).await
+    let read = retry::read(round.until, &round.app.clock, None, noted).await;
+    if let Err(failure) = &read {
+        round.app.kept.denied.read(Some(cluster), failure);
+    }
+    read
 }
 
 /// Finds the cluster and, in it, the node.
@@ -72,7 +73,7 @@ async fn find(asks: Asks<'_>, snapshot: &Snapshot) -> Result<Found, String> {
     let known = app.kept.nodes.get(&snapshot.instance, round.now);
     let likely = known.or_else(|| private_dns(snapshot));
     if let Some(name) = likely
-        && let Some(node) = named(asks, name, &snapshot.instance).await?
+        && let Some(node) = named((round, cluster, client), &name, &snapshot.instance).await?
     {
         return Ok(Found::Node(Box::new(node)));
     }
@@ -82,7 +83,7 @@ async fn find(asks: Asks<'_>, snapshot: &Snapshot) -> Result<Found, String> {
         let Some(peer) = departing.iter().find(|peer| peer.instance == snapshot.instance) else {
             return Ok(Found::None);
         };
-        let node = named(asks, peer.node.clone(), &snapshot.instance).await?;
+        let node = named((round, cluster, client), &peer.node, &snapshot.instance).await?;
         return Ok(node.map_or(Found::None, |node| Found::Node(Box::new(node))));
     }
     if app.kept.scanned.get(cluster, round.now).is_some() {
@@ -99,20 +100,19 @@ async fn find(asks: Asks<'_>, snapshot: &Snapshot) -> Result<Found, String> {
 
 /// The node of this name, if it is this instance's.
 async fn named(
-    asks: Asks<'_>,
-    name: NodeName,
+    (round, cluster, client): (Round<'_>, &ClusterName, &kube::Client),
+    name: &NodeName,
     instance: &InstanceId,
 ) -> Result<Option<Node>, String> {
-    let Asks { round, cluster, client, .. } = asks;
     let app = round.app;
     let brief = Round { until: round.node_until, ..round };
-    let node = read(brief, cluster, || cluster::node(client, &name)).await;
+    let node = read(brief, cluster, || cluster::node(client, name)).await;
     if matches!(node, Err(Failure::CutOff)) && round.node_until < round.until {
         app.kept.breakers.record(cluster, Reach::Silent, app.clock.now());
     }
     let node = node.map_err(|error| error.why())?.filter(|node| is_of(node, instance));
     if node.is_some() {
-        app.kept.nodes.put(instance.clone(), name, round.now);
+        app.kept.nodes.put(instance.clone(), name.clone(), round.now);
     }
     Ok(node)
 }
@@ -132,6 +132,34 @@ fn private_dns(snapshot: &Snapshot) -> Option<NodeName> {
     instance.private_dns.as_ref()?.parse().ok()
 }
 
+/// The node as it is now, after reads that took long; what else was read of it stays. Where it can't be read any more, what
+/// is known is kept, and marked: an API server that is slow near a deadline must not hide the pods that are left.
+pub(super) async fn node_again(round: Round<'_>, snapshot: &mut Snapshot) {
+    let ClusterView::Reached { cluster, node: NodeLookup::Found(view) } = &mut snapshot.cluster
+    else {
+        return;
+    };
+    let round = Round { node_until: round.until, ..round };
+    let node = match round.app.client(cluster, round.until).await {
+        Ok(Some(client)) => {
+            named((round, cluster, &client), &view.node.name, &snapshot.instance).await
+        }
+        Ok(None) => {
+            snapshot.cluster = ClusterView::Deleted(cluster.clone());
+            return;
+        }
+        Err(why) => Err(why),
+    };
+    match node {
+        Ok(Some(node)) => view.node = node,
+        Ok(None) => {
+            let cluster = cluster.clone();
+            snapshot.cluster = ClusterView::Reached { cluster, node: NodeLookup::Absent };
+        }
+        Err(why) => view.outdated = Some(why),
+    }
+}
+
 /// `aws:///<zone>/<instance>`: the name alone proves nothing, since addresses are used again.
 fn is_of(node: &Node, instance: &InstanceId) -> bool {
     node.provider_id.rsplit('/').next() == Some(instance.as_str())
@@ -140,6 +168,7 @@ fn is_of(node: &Node, instance: &InstanceId) -> bool {
 fn begin(node: Node) -> NodeLookup {
     NodeLookup::Found(Box::new(NodeView {
         node,
+        outdated: None,
         peers: super::not_yet(),
         pods: super::not_yet(),
         budgets: super::not_yet(),
@@ -287,8 +316,8 @@ impl Asks<'_> {
     }
 }
 
-fn plain<T>(read: Tried<T>) -> Read<T> {
-    read.map_err(|error| super::unread(&error))
+fn plain<T>(read: Result<T, Failure<ClusterError>>) -> Read<T> {
+    read.map_err(|failure| Unread::because(failure.why()))
 }
 
 /// All Services of a cluster, which are kept for a while.

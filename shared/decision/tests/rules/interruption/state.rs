@@ -9,8 +9,9 @@ use crate::world::{
     patched, pod, policy, record, service, steps, taint, target, unreachable, view_mut, web,
     withdrawn, written,
 };
-use decision::annotation::{DEPARTURE, Departure, OUT_OF_SERVICE, TAINT};
+use decision::annotation::{Contributor, DEPARTURE, Departure, OUT_OF_SERVICE, TAINT};
 use decision::decide::decide;
+use decision::decision::Next;
 use decision::limits::{LATE_FOR, ORDER_SETTLES};
 use decision::looks::{self, ClusterLook};
 use decision::policy::Policy;
@@ -321,6 +322,57 @@ fn a_departure_that_began_after_the_start_is_not_undone_by_it() {
             }
         }
     }
+}
+
+#[test]
+fn a_node_that_came_back_and_is_warned_again_stays_cordoned() {
+    // The warning was heard of before the node had booted: it stands on the record of the life before.
+    let hard = after(3_600 + 60);
+    let mut warned = recorded(&two_minutes());
+    warned.because.push(Contributor { hard: Some(hard), ..part(&two_minutes()) });
+    for boot in ["boot-1", "boot-2"] {
+        let mut snapshot = started(&warned, boot);
+        snapshot.now = after(3_600 + 30);
+        let decision = decide(&snapshot, &act());
+        let told = "arriving: about to be interrupted: its cordon stays";
+        assert_eq!(
+            (steps(&decision), decision.report.stage.to_string()),
+            (Vec::new(), told.to_owned()),
+            "{boot}"
+        );
+        let back = Next::ComeBack { at: hard + LATE_FOR };
+        assert_eq!(decision.answers[0].next, back, "{boot}");
+    }
+    let mut survived = started(&warned, "boot-2");
+    survived.now = hard + LATE_FOR;
+    check("AWS has not taken it", &survived, &act(), (&[UNDO], "at once"));
+    // What was to happen before the start has happened, or never will.
+    for (deadline, waits) in [(after(3_600), false), (after(3_600) + millis(1), true)] {
+        let mut early = recorded(&two_minutes());
+        early.because.push(Contributor { hard: Some(deadline), ..part(&state(Stopped)) });
+        let decision = decide(&started(&early, "boot-2"), &act());
+        assert_eq!(steps(&decision).is_empty(), waits, "{deadline}: {:?}", decision.report.stage);
+    }
+    let out = Departure { out_of_service: true, ..warned };
+    let mut tainted = started(&out, "boot-1");
+    node_mut(&mut tainted).taints.push(taint(OUT_OF_SERVICE));
+    check("pods that come are deleted by force", &tainted, &act(), (&[RECORD], "at once"));
+    let mut ahead = recorded(&two_minutes());
+    ahead.because.push(Contributor { hard: Some(after(3_600 + 2_000)), ..part(&two_minutes()) });
+    let mut late = started(&ahead, "boot-2");
+    late.now = after(3_600 + 900) - millis(1);
+    assert_eq!(steps(&decide(&late, &act())), [""; 0]);
+    late.now = after(3_600 + 900);
+    check("it has had its time", &late, &act(), (&[UNDO], "again in 30000 ms"));
+    let mut maintained = recorded(&two_minutes());
+    let scheduled = Contributor {
+        by: "maintenance".to_owned(),
+        token: "maintenance:arn".to_owned(),
+        hard: Some(after(9_000)),
+    };
+    maintained.because.push(scheduled);
+    let other_host = started(&maintained, "boot-2");
+    check("a change of the host that it left", &other_host, &act(), (&[UNDO], "at once"));
 }
 
 #[test]
