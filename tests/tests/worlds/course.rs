@@ -2,6 +2,7 @@
 //! true any more.
 
 use crate::check::{CRASHES_MS, LATE_MS, Over};
+use crate::rights::held_until;
 use crate::sight::{Left, Marks};
 use crate::word::{Act, Kind, Word, started_at};
 use decision::policy::Reaction;
@@ -188,7 +189,7 @@ fn is_asked(over: &Over<'_>, instance: &str, at: Millis, world: &World) -> bool 
     let hooks = world.aws.autoscaling.actions.iter().any(|action| {
         action.ours
             && action.instance == instance
-            && action.ended.is_none_or(|(ended_at, _)| ended_at >= life)
+            && held_until(action, world).is_none_or(|ended_at| ended_at >= life)
     });
     words || hooks
 }

@@ -3,7 +3,7 @@
 use crate::check::Over;
 use crate::witness::{Look, Moved};
 use crate::word::{Act, allow};
-use sandbox::aws::autoscaling::Verdict;
+use sandbox::aws::autoscaling::{Action, Transition, Verdict};
 use sandbox::scenario::Place;
 use sandbox::world::{Call, Millis, World};
 
@@ -88,9 +88,26 @@ fn is_spoken_of(over: &Over<'_>, (act, instance): (Act, &str), at: Millis, world
         action.ours
             && action.instance == instance
             && action.began_at <= at
-            && action.ended.is_none_or(|(ended_at, _)| at <= ended_at + ENDED_MS)
+            && held_until(action, world).is_none_or(|ended_at| at <= ended_at + ENDED_MS)
     });
     waits || allow(&over.words, (act, instance), at, &over.policy)
+}
+
+/// When nothing held the instance any more. Who leaves its group leaves it for good, also while only another tool's hook of
+/// the same transition still waits: a copy of our message that comes then may find it up again, and drains it.
+pub(crate) fn held_until(action: &Action, world: &World) -> Option<Millis> {
+    let (ended_at, _) = action.ended?;
+    if action.way.transition() != Transition::Terminating {
+        return Some(ended_at);
+    }
+    let beside = world.aws.autoscaling.actions.iter().filter(|other| {
+        other.instance == action.instance
+            && other.way == action.way
+            && other.began_at == action.began_at
+    });
+    beside
+        .map(|other| other.ended.map(|(at, _)| at))
+        .try_fold(ended_at, |last, at| at.map(|at| at.max(last)))
 }
 
 /// `observe`, a pause that leaves hooks, and a function for other hooks write nothing to cluster, load balancers or

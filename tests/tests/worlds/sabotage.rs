@@ -9,6 +9,7 @@ use decision::id::TargetGroupArn;
 use decision::policy::Policy;
 use decision::signal::{Cause, Due, SignalKind};
 use decision::snapshot::Snapshot;
+use decision::snapshot::aws::Targets;
 use decision::snapshot::cluster::{ClusterView, NodeLookup, NodeView, Taint};
 use decision::step::{
     Deregister, HookCall, HookResult, NodePatch, PatchPurpose, Removal, Step, TargetChange,
@@ -74,7 +75,9 @@ fn an_emptied_group_is_noticed() {
                 .collect();
             let change = TargetChange { group: group.arn.clone(), targets };
             let fresh_until = snapshot.now + Duration::from_secs(5);
-            decision.steps.push(Step::Deregister(Deregister { change, fresh_until }));
+            // Without a health, joining the decisions of a batch leaves nobody in either.
+            let health = Targets::default();
+            decision.steps.push(Step::Deregister(Deregister { change, health, fresh_until }));
         }
         decision
     }
@@ -220,7 +223,8 @@ fn a_withdrawal_for_a_recommendation_is_noticed() {
                 let target = TargetId { id, port: 30_080, zone: None };
                 let change = TargetChange { group: group.clone(), targets: vec![target] };
                 let fresh_until = snapshot.now + Duration::from_secs(5);
-                decision.steps.push(Step::Deregister(Deregister { change, fresh_until }));
+                let health = Targets::default();
+                decision.steps.push(Step::Deregister(Deregister { change, health, fresh_until }));
             }
         }
         decision

@@ -24,6 +24,9 @@ pub(crate) struct Marks {
     pub(crate) ready: bool,
 }
 
+/// As long as a taint is on its way from EC2's answer to the node: reads of the cluster, and a patch that is slow.
+const TAINT_TAKES: Millis = 5_000;
+
 /// What was still there when EC2 first said that an instance goes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Left {
@@ -99,7 +102,11 @@ impl Sight {
             }
             seen.push((world.now, now));
             let state = world.aws.ec2.state(instance);
-            let runs = matches!(state, Some(State::Pending | State::Running | State::Stopping));
+            let runs = match state {
+                Some(State::Running | State::Stopping) => true,
+                Some(State::Pending) => !was_just_started(world, instance),
+                Some(State::ShuttingDown | State::Stopped | State::Terminated) | None => false,
+            };
             let dies = state == Some(State::ShuttingDown) && !self.stopped.contains(instance);
             if now.out_of_service && !before.out_of_service && (runs || dies) {
                 self.too_early.push(format!("{instance} is {state:?} at {}", world.now));
@@ -169,4 +176,11 @@ fn is_drainable(pod: &Object) -> bool {
     let tolerations = pod.spec["tolerations"].as_array().map_or(&[][..], Vec::as_slice);
     let tolerates = tolerations.iter().any(|it| it["operator"] == "Exists" && it["key"].is_null());
     pod.meta.deletion.is_none() && !stays && !finished && !tolerates
+}
+
+/// A host that has only begun to boot runs no pod yet: the taint was decided on while it was down. When it runs, the taint is
+/// taken off again.
+fn was_just_started(world: &World, instance: &str) -> bool {
+    let known = world.aws.ec2.instances.get(instance);
+    known.is_some_and(|known| world.now - known.launched_at <= TAINT_TAKES)
 }
