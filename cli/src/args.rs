@@ -84,7 +84,7 @@ own body is what the function receives, but for what can't be the file's: the to
 simulated action, what is announced moves with the time, a capacity block ends 40 minutes after its warning, and the
 hook's target_groups in NotificationMetadata are left out.
 
-What is announced more than twelve hours ahead is not waited for: a reboot is only announced, a retirement happens
+What is announced more than eleven hours ahead is not waited for: a reboot is only announced, a retirement happens
 after ten minutes.
 
 With --json: served and dropped count requests, api_calls all calls of the functions (evictions among them),

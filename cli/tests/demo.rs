@@ -307,7 +307,7 @@ fn what_is_over_is_taken_back() {
     for (event, cause) in rows {
         let text = printed(&["demo", "--event", event]);
         let at = |what: &str| text.find(what).unwrap_or_else(|| panic!("{event}, {what}: {text}"));
-        let undone = at("uncordoned: what was changed is taken back");
+        let undone = at("uncordoned: its taint and record are taken off");
         assert!(at("   cordoned\n") < undone && at(cause) < undone, "{event}: {text}");
     }
 }

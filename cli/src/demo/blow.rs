@@ -21,7 +21,7 @@ use std::time::Duration;
 /// From a Spot warning to the instance's end.
 const SPOT_LEAD_MS: Millis = 120_000;
 /// What is further ahead is not waited for: a message is kept in its queue for no longer than that.
-pub(crate) const FAR_MS: Millis = 12 * 3_600_000;
+pub(crate) const FAR_MS: Millis = 11 * 3_600_000;
 /// When what is far ahead happens after all, if the function does not wait for it: its part is long over by then, and
 /// nothing else would happen meanwhile.
 pub(crate) const BROUGHT_FORWARD_MS: Millis = 600_000;

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 const TAIL_MS: Millis = 60_000;
 /// No run is shorter, so that the column without Ebbtide, which is over sooner, has time for what follows.
 const LENGTH_MS_MIN: Millis = 300_000;
-/// No run is longer: what is further ahead than twelve hours is not waited for, and hooks time out much sooner.
+/// No run is longer: what is further ahead than eleven hours is not waited for, and hooks time out much sooner.
 const LENGTH_MS_MAX: Millis = 13 * 3_600_000;
 /// How often the progress is told, in simulated time.
 const TELL_MS: Millis = 10_000;

@@ -184,11 +184,13 @@ impl Past {
         let (count, grouped_pods) = (grouped_len(self.nodes), grouped_len(pods));
         let mut lines = vec![
             format!(
-                "{BOLD}A storm over {count} Spot nodes{BOLD:#}: all warned within a second, 120 s before EC2 takes them"
+                "{BOLD}A storm over {count} Spot {}{BOLD:#}: all warned within a second, 120 s before EC2 takes them",
+                node_s(self.nodes)
             ),
             format!(
-                "{grouped_pods} pods, budgets of 10 %; {} nodes on demand beside them; replacements after about a minute",
-                grouped_len(others)
+                "{grouped_pods} pods, budgets of 10 %; {} {} on demand beside them; replacements after about a minute",
+                grouped_len(others),
+                node_s(others)
             ),
             format!(
                 "Simulated, seed {}; {} target groups with 100 requests/s each, AWS's limits on calls",
@@ -241,6 +243,10 @@ impl Past {
         let all = if count == self.nodes { "all".to_owned() } else { grouped_len(count) };
         format!("  {name:22} {p50:>8} {p99:>8} {last:>8}   {all}")
     }
+}
+
+fn node_s(count: usize) -> &'static str {
+    if count == 1 { "node" } else { "nodes" }
 }
 
 fn grouped_len(number: usize) -> String {

@@ -161,7 +161,7 @@ impl Change<'_> {
         match (self.before.cordoned, self.after.cordoned) {
             (false, true) => texts.push("cordoned"),
             (true, false) if self.after.node != NodeState::Absent => {
-                texts.push("uncordoned: what was changed is taken back");
+                texts.push("uncordoned: its taint and record are taken off");
             }
             _ => {}
         }
