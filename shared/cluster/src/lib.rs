@@ -31,7 +31,7 @@ mod watch;
 pub use budget::budgets;
 pub use connect::{Bearer, Endpoint, dial, wrap};
 pub use error::{BoxError, ClusterError, Operation};
-pub use node::{departing, find_node, node, patch_node};
+pub use node::{departing, node, node_names, patch_node};
 pub use note::note;
 pub use pod::pods_on;
 pub use removal::{delete, evict};

@@ -29,23 +29,15 @@ pub async fn node(client: &kube::Client, name: &NodeName) -> Result<Option<Node>
     }
 }
 
-/// The node of this instance, whatever its name: a list of all nodes, since the API server has no
-/// field selector for `spec.providerID`, and then the node itself.
-pub async fn find_node(
+/// The names of all nodes by their instances: a list, since the API server has no field selector for `spec.providerID`. A name
+/// says no more than where to look: its node may have gone since, or be another instance's.
+pub async fn node_names(
     client: &kube::Client,
-    instance: &InstanceId,
-) -> Result<Option<Node>, ClusterError> {
-    let call = Call::get(Operation::ListNodes, format!("to find {instance}"), PATH.to_owned());
-    let ours = |raw: RawProvided| {
-        (instance_of(&raw.spec.provider_id).as_ref() == Some(instance)).then_some(raw.metadata.name)
-    };
-    // More than one is possible for a while, after a host name has changed; any of them will do.
-    let Some(name) = call.list(client, PageOf::Large, ours).await?.into_iter().next() else {
-        return Ok(None);
-    };
-    // It may have gone, or come back as another instance's, between the two requests.
-    let found = node(client, &name).await?;
-    Ok(found.filter(|node| instance_of(&node.provider_id).as_ref() == Some(instance)))
+) -> Result<BTreeMap<InstanceId, NodeName>, ClusterError> {
+    let call = Call::get(Operation::ListNodes, "to find instances", PATH.to_owned());
+    let named = |raw: RawProvided| Some((instance_of(&raw.spec.provider_id)?, raw.metadata.name));
+    // Two of one instance are possible for a while, after a host name has changed; any of them will do.
+    Ok(call.list(client, PageOf::Large, named).await?.into_iter().collect())
 }
 
 /// The nodes that are unschedulable and carry our annotation, from their metadata alone: in a storm all processes list a

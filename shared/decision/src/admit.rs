@@ -253,6 +253,12 @@ fn admit_hook<'a>(
     snapshot: &'a Snapshot,
     policy: &Policy,
 ) -> Admission<'a> {
+    // Of a group that is not ours no hooks are read.
+    if let Ok(Some(group)) = &snapshot.aws.group
+        && let Err(foreign) = scope::group(group, policy)
+    {
+        return ignored(foreign);
+    }
     let facts = match &seen.hook {
         Ok(Some(facts)) => Some(facts),
         // The list may be older than the hook.

@@ -35,7 +35,7 @@ const PERSON_ACTS: Duration = Duration::from_secs(300);
 
 /// Who has less time than this makes way for nobody: half of a Spot notice. Half: a withdrawal's last moment may fall into a
 /// turn that only cordons. Twice: in a storm of Spot warnings nobody makes way.
-const MAKES_WAY_BEFORE: Duration = Duration::from_secs(60);
+pub const MAKES_WAY_BEFORE: Duration = Duration::from_secs(60);
 
 /// Where an instance's cluster is to be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +144,11 @@ fn by_tags(snapshot: &Snapshot) -> Option<ClusterName> {
 /// cordoned are listed.
 pub fn only_starts(snapshot: &Snapshot) -> bool {
     !snapshot.signals.is_empty() && snapshot.signals.iter().all(|seen| seen.signal.is_start())
+}
+
+/// Whether nobody wants this instance's node drained: what is to be done about it can wait for the next list of all nodes.
+pub fn only_arrives(snapshot: &Snapshot, policy: &Policy) -> bool {
+    departing(snapshot, policy).is_empty()
 }
 
 /// Target groups whose health this turn needs, and who owns the registrations in them.
@@ -462,6 +467,8 @@ fn each_group(
         begun: record.since,
         hard: record.hard().or(case.hard),
         records: records.map_or(Records::Unread(&record), Records::Known),
+        // As far as pods and Services are read by now.
+        reserves: crate::departure::withdrawal::reserves(&case, view, &record),
         ..crate::departure::order(&case)
     };
     for group in snapshot.aws.target_groups.iter().flatten() {

@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::config::Queues;
 use crate::connect::Dialed;
 use crate::denied::Denied;
+use crate::gather::Scan;
 use crate::limiter::Limits;
 use crate::once::Once;
 use cloud::Clients;
@@ -92,7 +93,7 @@ pub(crate) struct Kept {
     pub(crate) services: Cache<ClusterName, Vec<Service>>,
     pub(crate) peers: Cache<ClusterName, Peers>,
     pub(crate) nodes: Cache<InstanceId, NodeName>,
-    pub(crate) scanned: Cache<ClusterName, Timestamp>,
+    pub(crate) scanned: Cache<ClusterName, Scan>,
     pub(crate) clients: Cache<ClusterName, kube::Client>,
     pub(crate) dialing: Once<ClusterName, Dialed>,
     pub(crate) delays: Cache<TargetGroupArn, Duration>,

@@ -15,8 +15,8 @@ use decision::plan::{For, ForMany, Plan, PlannedAnswer, Remove, ends_lane, lanes
 use decision::snapshot::HookState;
 use decision::step::{Class, Deregister, HookCall, NodePatch, Note, Outcome, TargetChange};
 use decision::time::Timestamp;
-use futures_util::StreamExt;
 use futures_util::stream;
+use futures_util::{FutureExt as _, StreamExt as _};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -36,13 +36,14 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
-    /// Instances with a step that failed in a way which an immediate look would not change: no conflict, no budget. In a
-    /// storm, where AWS is rationed, a call that was not made is such a step too.
+    /// Instances with a step that failed in a way which an immediate look would not change: no conflict, no budget. Where AWS
+    /// is rationed, a call that was not made is such a step too.
     pub(crate) fn stalled(&self, limits: &Limits) -> BTreeSet<InstanceId> {
-        let is_storm = limits.elbv2_writes.is_crowded();
+        let writes = &limits.elbv2_writes;
+        let is_rationed = writes.is_crowded() || writes.is_empty() || limits.elbv2_reads.is_empty();
         let stalls = |done: &&Done| match &done.outcome {
             Outcome::Done => false,
-            Outcome::Skipped(_) => is_storm && done.kind == "deregister",
+            Outcome::Skipped(_) => is_rationed && done.kind == "deregister",
             Outcome::Failed { class, .. } => {
                 !matches!(class, Class::Conflict | Class::Blocked | Class::Gone | Class::Mismatch)
             }
@@ -138,9 +139,15 @@ struct Lane {
     is_cut_short: bool,
 }
 
-/// One wave: everything in it at once, bounded, results in the plan's order.
+/// One wave: everything in it at once, bounded, results in the plan's order. A slow one takes one place, not those of all that
+/// are done after it.
 async fn wave<T, R, F: Future<Output = R>>(items: Vec<T>, perform: impl Fn(T) -> F) -> Vec<R> {
-    stream::iter(items.into_iter().map(perform)).buffered(IN_FLIGHT_MAX).collect().await
+    let performed = items.into_iter().map(perform).enumerate();
+    let numbered = performed.map(|(place, work)| work.map(move |result| (place, result)));
+    let mut results: Vec<(usize, R)> =
+        stream::iter(numbered).buffer_unordered(IN_FLIGHT_MAX).collect().await;
+    results.sort_unstable_by_key(|(place, _)| *place);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 fn outcome<T, E: Classed>(result: Result<T, Failure<E>>) -> Outcome {

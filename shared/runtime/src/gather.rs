@@ -13,6 +13,8 @@
 mod aws;
 mod cluster;
 
+pub(crate) use cluster::Scan;
+
 use crate::app::App;
 use crate::caught::{caught, caught_in};
 use crate::message::Arrived;
@@ -24,7 +26,8 @@ use decision::snapshot::aws::AwsView;
 use decision::snapshot::cluster::ClusterView;
 use decision::snapshot::{Read, Seen, Snapshot, Unread};
 use decision::time::Timestamp;
-use futures_util::future::{FutureExt as _, join_all};
+use futures_util::future::FutureExt as _;
+use futures_util::stream::{self, StreamExt as _};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -47,6 +50,10 @@ const NODE_MAX: Duration = Duration::from_secs(1);
 /// pod evicted from it could come right back. Twice: that may go unseen for four seconds. Half: an API server under load
 /// gets one more read a look.
 const NODE_FRESH_FOR: Duration = Duration::from_secs(2);
+
+/// Instances that are looked at at once: a batch is ten messages, but one of AWS Health may name a hundred. Twice: as many
+/// connections to the API server at once as a function of 128 MB has room for. Half: half of such a hundred wait for the others.
+const LOOKS_IN_FLIGHT_MAX: usize = 64;
 
 impl Round<'_> {
     /// Why something of AWS is not known; that we may not read it is said aloud.
@@ -130,7 +137,7 @@ pub async fn gather(
         };
         found.boxed_local()
     });
-    let mut found = join_all(found).await;
+    let mut found: Vec<Looked> = stream::iter(found).buffered(LOOKS_IN_FLIGHT_MAX).collect().await;
     if whom == For::CordonsFirst {
         make_way(app, &mut found);
     }
@@ -145,7 +152,7 @@ pub async fn gather(
         };
         look.boxed_local()
     });
-    join_all(looks).await
+    stream::iter(looks).buffered(LOOKS_IN_FLIGHT_MAX).collect().await
 }
 
 /// Where a cordon is owed, whoever wants to know more than its node makes way.

@@ -177,7 +177,7 @@ impl Inbox {
         if behind > CLOCK_BEHIND_WARNED {
             let (message, behind) = (&envelope.message, human(behind));
             tracing::warn!(
-                message,
+                message_id = message,
                 behind,
                 "our clock is behind AWS's; deadlines are moved by that"
             );

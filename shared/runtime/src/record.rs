@@ -263,7 +263,7 @@ impl Ledger {
         }
         for (message, fate) in &self.fates {
             if let Fate::Over(why) = fate {
-                tracing::info!(message, reason = why, "over without a step");
+                tracing::info!(message_id = message, reason = why, "over without a step");
             }
         }
         for done in &self.failed {

@@ -21,8 +21,10 @@ use cluster::ClusterError;
 use decision::decision::{Decision, Ending, Next};
 use decision::id::{ClusterName, InstanceId, NodeName, PodKey};
 use decision::limits::{EVICTION_TAKES, HIDE_MAX, STORM_SPREAD};
+use decision::looks::MAKES_WAY_BEFORE;
 use decision::pace::jitter;
 use decision::report::Watch;
+use decision::scope::Foreign;
 use decision::time::Timestamp;
 use futures_util::future::{FutureExt as _, join_all, select_all};
 use serde_json::{Value, json};
@@ -115,7 +117,7 @@ async fn hide_all(app: &App, hides: BTreeMap<String, Hide>) {
     }
     for (message, outcome) in cloud::sqs::hide(&app.aws.sqs, queues.source.as_str(), &hides).await {
         if let Err(error) = outcome {
-            tracing::warn!(message, error = error.why(), "visibility not changed");
+            tracing::warn!(message_id = message, error = error.why(), "visibility not changed");
         }
     }
 }
@@ -221,7 +223,7 @@ impl<'a> Slice<'a> {
                 }
                 Err(error) => {
                     let error = error.why();
-                    tracing::warn!(message, reservation = %id, error, "instances not looked up");
+                    tracing::warn!(message_id = message, reservation = %id, error, "instances not looked up");
                     self.ledger.end(&message, None, Fate::CameBack(self.began + CRASH_COSTS));
                     self.failed.insert(message);
                 }
@@ -258,11 +260,15 @@ impl<'a> Slice<'a> {
     fn dead_lettered(&mut self, message: &str, sent: Result<String, String>) {
         match sent {
             Ok(reason) => {
-                tracing::error!(message, reason, "dead letter");
+                tracing::error!(message_id = message, reason, "dead letter");
                 self.ledger.end(message, None, Fate::DeadLettered(reason));
             }
             Err(error) => {
-                tracing::error!(message, error, "dead letter not sent, the message stays");
+                tracing::error!(
+                    message_id = message,
+                    error,
+                    "dead letter not sent, the message stays"
+                );
                 self.failed.insert(message.to_owned());
             }
         }
@@ -338,7 +344,14 @@ impl<'a> Slice<'a> {
     fn spread(&mut self, turn: &Turn) {
         let now = self.app.clock.now();
         let is_seen = |arrived: &&Arrived| turn.clusters.contains_key(arrived.instance());
-        for arrived in self.open.iter().filter(is_seen) {
+        // Who has little time left makes way for nobody.
+        let is_late = |arrived: &&Arrived| {
+            let mut decisions = turn.decisions.iter();
+            let decision = decisions.find(|decision| decision.instance == *arrived.instance());
+            let hard = decision.and_then(|decision| decision.report.hard);
+            hard.is_some_and(|hard| hard < now + MAKES_WAY_BEFORE)
+        };
+        for arrived in self.open.iter().filter(is_seen).filter(|arrived| !is_late(arrived)) {
             let Some(due) = self.due.get_mut(&part(arrived)) else { continue };
             let wait = if arrived.receives == 1 {
                 STORM_SPREAD / 2 + jitter(arrived.instance(), 1, STORM_SPREAD)
@@ -368,7 +381,10 @@ impl<'a> Slice<'a> {
                     self.due.insert(part, at);
                 }
                 (Next::Finished(ending), _) => {
-                    if let Ending::Foreign(foreign) = ending {
+                    // Somebody else's hook says nothing of the instance: it may be ours.
+                    if let Ending::Foreign(foreign) = ending
+                        && *foreign != Foreign::Hook
+                    {
                         let now = self.app.clock.now();
                         self.app.kept.foreign.put(instance.clone(), *foreign, now);
                     }
@@ -386,7 +402,11 @@ impl<'a> Slice<'a> {
                     rejected.push((part, why.clone()));
                 }
                 (Next::Answer { .. } | Next::Reject { .. }, Some(Answered::Failed(why))) => {
-                    tracing::warn!(message, error = why, "hook not answered, tried again");
+                    tracing::warn!(
+                        message_id = message,
+                        error = why,
+                        "hook not answered, tried again"
+                    );
                     self.due.insert(part, self.app.clock.now() + RETRY_AFTER);
                 }
                 (Next::Answer { .. } | Next::Reject { .. }, None) => {
@@ -394,15 +414,21 @@ impl<'a> Slice<'a> {
                 }
             }
         }
-        let sends = rejected.iter().map(|((message, _), why)| {
+        // One letter, however many of its instances a message was rejected for.
+        let letters: BTreeMap<&String, &String> =
+            rejected.iter().map(|((message, _), why)| (message, why)).collect();
+        let sends = letters.into_iter().map(async |(message, why)| {
             let mine = |arrived: &&Arrived| arrived.message == *message;
             let receipt = self.open.iter().find(mine).and_then(|arrived| arrived.receipt.as_ref());
-            self.send_dead_letter(receipt.map(|receipt| receipt.body.as_str()), why.clone())
+            let body = receipt.map(|receipt| receipt.body.as_str());
+            (message.clone(), self.send_dead_letter(body, why.clone()).await)
         });
         let sent = join_all(sends).await;
-        for ((part, _), sent) in rejected.into_iter().zip(sent) {
-            self.dead_lettered(&part.0, sent);
-            self.close_part(&part);
+        for (message, sent) in sent {
+            self.dead_lettered(&message, sent);
+        }
+        for (part, _) in &rejected {
+            self.close_part(part);
         }
     }
 

@@ -3,7 +3,7 @@
 use crate::flow::{Flow, HOUR, MINUTE, SECOND};
 use crate::past::{LAUNCH, Past, TERMINATE};
 use decision::limits::STUCK_AFTER;
-use sandbox::aws::autoscaling::{Autoscaling, Capacity};
+use sandbox::aws::autoscaling::{Autoscaling, Capacity, Ended, Verdict};
 use sandbox::fault::{Fault, Scope, Script};
 use sandbox::kubernetes::object::key;
 use sandbox::kubernetes::{Budget, How, Kind, Kubernetes, Manners, Workload, WorkloadKind};
@@ -371,4 +371,25 @@ async fn lost_hook_12_a_kubelet_that_comes_back_ends_the_wait() {
     let ending = past.drained(past.departed());
     assert!((3 * MINUTE..4 * MINUTE).contains(&ending.at), "{ending:?}");
     assert_eq!(past.world().aws.sqs.depth(LIFECYCLE_QUEUE), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lost_hook_15_launches_that_never_join_are_abandoned_though_nodes_are_listed_once_a_minute()
+{
+    let mut flow = Flow::without_fronts()
+        .with(|scenario| scenario.concurrency_max = 1)
+        .at(0, |world, _| world.kubernetes.template.join_ms = 48 * HOUR)
+        .for_at_most(20 * MINUTE);
+    for nth in 0..3 {
+        let at = nth * 7 * SECOND;
+        flow = flow.at(at, |world, _| drop(Autoscaling::launch(world, GROUP, ZONE)));
+    }
+    let past = flow.run().await;
+    let mut launches = past.actions();
+    launches.retain(|action| action.hook == LAUNCH && action.began_at < START + MINUTE);
+    assert_eq!(launches.len(), 3, "{launches:#?}");
+    for launch in launches {
+        let ending = past.ending_of(&launch.instance, LAUNCH);
+        assert_eq!(ending.how, Ended::Answered(Verdict::Abandon), "{ending:?}");
+    }
 }

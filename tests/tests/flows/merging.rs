@@ -180,6 +180,31 @@ async fn each_hook_gets_its_own_answer_beside_a_warning() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hook_of_somebody_else_does_not_make_the_instance_somebody_elses() {
+    let theirs = HookSpec {
+        name: "theirs".to_owned(),
+        transition: Transition::Terminating,
+        heartbeat_seconds: 300,
+        ..HookSpec::default()
+    };
+    let past = Flow::interrupted()
+        .with(|scenario| scenario.hooks = vec![theirs])
+        .at(0, |world, _| {
+            let queues = world.aws.events.rules.iter_mut();
+            queues.for_each(|rule| rule.queue = INTERRUPTION_QUEUE.to_owned());
+        })
+        .befalls(0, SECOND, Incident::ScaleIn)
+        .befalls(0, MINUTE, Incident::Spot)
+        .run()
+        .await;
+    let machine = past.machine(0).instance.clone();
+    let heard = past.world().aws.autoscaling.actions.iter().any(|it| it.instance == machine);
+    assert!(heard, "their hook fired");
+    assert!(past.was_cordoned(0));
+    past.all_pods_were_removed(0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hooks_message_that_went_astray_into_the_other_queue_is_answered_too() {
     let past = rebalancing()
         .at(0, |world, _| {

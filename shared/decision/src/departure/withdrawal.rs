@@ -207,7 +207,7 @@ fn registered(group: &TargetGroup) -> impl Iterator<Item = (&str, u16)> {
 
 /// By group, the grace that the pods need which serve what arrives here through it, as far as those are known: one that
 /// must still leave in time for them leaves that much earlier.
-pub(super) fn reserves(
+pub(crate) fn reserves(
     case: &Case<'_>,
     view: &NodeView,
     record: &Departure,

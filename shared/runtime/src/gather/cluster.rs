@@ -12,6 +12,9 @@ use decision::looks::{self, ClusterLook};
 use decision::snapshot::cluster::{Budget, ClusterView, Node, NodeLookup, NodeView, Pod, Service};
 use decision::snapshot::departing::Peers;
 use decision::snapshot::{Read, Snapshot, Unread};
+use decision::time::Timestamp;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One read through the retry loop; what it says about the way to the cluster goes to the breaker.
@@ -66,7 +69,7 @@ async fn ask(
     }
 }
 
-/// The node by its likely name, verified by its provider id; otherwise by a list, at most once a minute.
+/// The node by its likely name, verified by its provider id; otherwise by a list of all, at most once a minute.
 async fn find(asks: Asks<'_>, snapshot: &Snapshot) -> Result<Found, String> {
     let Asks { round, cluster, client, .. } = asks;
     let app = round.app;
@@ -86,16 +89,30 @@ async fn find(asks: Asks<'_>, snapshot: &Snapshot) -> Result<Found, String> {
         let node = named((round, cluster, client), &peer.node, &snapshot.instance).await?;
         return Ok(node.map_or(Found::None, |node| Found::Node(Box::new(node))));
     }
-    if app.kept.scanned.get(cluster, round.now).is_some() {
-        return Ok(Found::NotListed);
-    }
-    app.kept.scanned.put(cluster.clone(), round.now, round.now);
-    let listed = read(round, cluster, || cluster::find_node(client, &snapshot.instance)).await;
-    let node = listed.map_err(|error| error.why())?;
-    if let Some(node) = &node {
-        app.kept.nodes.put(snapshot.instance.clone(), node.name.clone(), round.now);
-    }
-    Ok(node.map_or(Found::None, |node| Found::Node(Box::new(node))))
+    let scan = match app.kept.scanned.get(cluster, round.now) {
+        Some(scan) => scan,
+        None => asks.scan().await.map_err(|unread| unread.why)?,
+    };
+    let node = match scan.names.get(&snapshot.instance) {
+        Some(name) => named((round, cluster, client), name, &snapshot.instance).await?,
+        None => None,
+    };
+    // A node that registered since is seen in a minute: a launch can wait for that, and a drain must not be missed for it.
+    let is_known = scan.at == round.now || looks::only_arrives(snapshot, &app.policy);
+    Ok(match node {
+        Some(node) => Found::Node(Box::new(node)),
+        None if scan.is_whole && is_known => Found::None,
+        None => Found::NotListed,
+    })
+}
+
+/// All nodes of a cluster, as they were listed at a time.
+#[derive(Clone, Debug)]
+pub(crate) struct Scan {
+    at: Timestamp,
+    /// Not after a list that failed, which must not be repeated at once either.
+    is_whole: bool,
+    names: Arc<BTreeMap<InstanceId, NodeName>>,
 }
 
 /// The node of this name, if it is this instance's.
@@ -185,6 +202,7 @@ pub(super) struct Shared {
     fresh_peers: Once<ClusterName, Read<Peers>>,
     budgets: Once<ClusterName, Read<Vec<Budget>>>,
     services: Once<ClusterName, Read<Vec<Service>>>,
+    scan: Once<ClusterName, Read<Scan>>,
 }
 
 /// How many nodes depart at once, before AWS is asked for what it rations. What can't be listed is no sign.
@@ -224,13 +242,10 @@ pub(super) async fn rest(round: Round<'_>, snapshot: &mut Snapshot, shared: &sup
     let Ok(Some(client)) = round.app.client(&cluster, round.until).await else { return };
     let policy = &round.app.policy;
     let asks = Asks { round, cluster: &cluster, client: &client, shared: &shared.cluster };
-    if looks::peers(snapshot, &view, policy) {
+    let (may_leave, mut are_fresh) = (looks::peers(snapshot, &view, policy), false);
+    if may_leave {
         view.peers = asks.peers(Age::Some).await;
-        let calls = looks::calls(snapshot, &view, policy);
-        if calls.any {
-            let fresh = super::aws::freshen(round, snapshot, (&calls.stale, shared));
-            (view.peers, ()) = futures_util::join!(asks.peers(Age::Fresh), fresh);
-        }
+        are_fresh = asks.freshen(snapshot, &mut view, shared).await;
     }
     if looks::pods(snapshot, &view, policy) {
         view.pods =
@@ -240,6 +255,10 @@ pub(super) async fn rest(round: Round<'_>, snapshot: &mut Snapshot, shared: &sup
         let (budgets, services) = futures_util::join!(asks.budgets(), asks.services());
         (view.budgets, view.services) = (budgets, services);
         asks.family(snapshot, &mut view).await;
+    }
+    // The grace of its pods may make a withdrawal due that was not before they were known.
+    if may_leave && !are_fresh {
+        asks.freshen(snapshot, &mut view, shared).await;
     }
     if looks::volumes(snapshot, &view, policy) {
         view.volumes =
@@ -258,6 +277,21 @@ struct Asks<'a> {
 }
 
 impl Asks<'_> {
+    /// Where calls would take targets out now, what they follow from is read again; whether that was so.
+    async fn freshen(
+        self,
+        snapshot: &mut Snapshot,
+        view: &mut NodeView,
+        shared: &super::Shared,
+    ) -> bool {
+        let calls = looks::calls(snapshot, view, &self.round.app.policy);
+        if calls.any {
+            let fresh = super::aws::freshen(self.round, snapshot, (&calls.stale, shared));
+            (view.peers, ()) = futures_util::join!(self.peers(Age::Fresh), fresh);
+        }
+        calls.any
+    }
+
     /// The departing nodes.
     async fn peers(self, age: Age) -> Read<Peers> {
         let Self { round, cluster, client, shared } = self;
@@ -282,6 +316,20 @@ impl Asks<'_> {
         };
         let once = if age == Age::Fresh { &shared.fresh_peers } else { &shared.peers };
         once.get(cluster, list()).await
+    }
+
+    /// All nodes, for those that can't be found by their usual name; kept for a minute.
+    async fn scan(self) -> Read<Scan> {
+        let Self { round, cluster, client, shared } = self;
+        let list = async || {
+            let listed = read(round, cluster, || cluster::node_names(client)).await;
+            let (is_whole, names) =
+                (listed.is_ok(), listed.as_ref().ok().cloned().unwrap_or_default());
+            let scan = Scan { at: round.now, is_whole, names: Arc::new(names) };
+            round.app.kept.scanned.put(cluster.clone(), scan.clone(), round.now);
+            plain(listed.map(|_| scan))
+        };
+        shared.scan.get(cluster, list()).await
     }
 
     async fn budgets(self) -> Read<Vec<Budget>> {

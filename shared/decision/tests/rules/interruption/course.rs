@@ -15,6 +15,7 @@ use decision::decision::Next;
 use decision::limits::{
     ANSWER_MARGIN, FORCE_MARGIN, LATE_FOR, ORDER_SETTLES, SERVING_GRACE_MAX, WITHDRAW_MARGIN,
 };
+use decision::looks;
 use decision::report::Stage;
 use decision::signal::Interruption;
 use decision::snapshot::Snapshot;
@@ -166,6 +167,23 @@ fn the_target_leaves_so_early_that_settling_and_a_part_of_the_grace_still_fit() 
             assert_eq!(steps(&decision), expected, "grace {grace} s, at {now}");
         }
     }
+}
+
+#[test]
+fn who_reads_sees_as_early_as_who_decides_that_the_target_must_leave() {
+    let whole = policy(&[("WITHDRAW_FLOOR", "100")]);
+    let last = HARD - secs(30) - WITHDRAW_MARGIN - SERVING_GRACE_MAX;
+    let claimed = written(patch(&decide(&serving(last, &recorded(&two_minutes()), 20), &whole)));
+    let mut snapshot = serving(last + ORDER_SETTLES, &claimed, 20);
+    assert_eq!(steps(&decide(&snapshot, &whole)), [RECORD, DEREGISTER]);
+    let calls = |snapshot: &mut Snapshot| {
+        let view = view_mut(snapshot).clone();
+        looks::calls(snapshot, &view, &whole).any
+    };
+    assert!(calls(&mut snapshot));
+    // Before its pods are read, nothing says that it must leave so early.
+    view_mut(&mut snapshot).pods = Err(unread());
+    assert!(!calls(&mut snapshot));
 }
 
 #[test]
