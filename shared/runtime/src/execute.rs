@@ -15,8 +15,8 @@ use decision::plan::{For, ForMany, Plan, PlannedAnswer, Remove, ends_lane, lanes
 use decision::snapshot::HookState;
 use decision::step::{Class, Deregister, HookCall, NodePatch, Note, Outcome, TargetChange};
 use decision::time::Timestamp;
+use futures_util::StreamExt;
 use futures_util::stream;
-use futures_util::{FutureExt as _, StreamExt as _};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -139,15 +139,9 @@ struct Lane {
     is_cut_short: bool,
 }
 
-/// One wave: everything in it at once, bounded, results in the plan's order. A slow one takes one place, not those of all that
-/// are done after it.
+/// One wave: everything in it at once, bounded, results in the plan's order.
 async fn wave<T, R, F: Future<Output = R>>(items: Vec<T>, perform: impl Fn(T) -> F) -> Vec<R> {
-    let performed = items.into_iter().map(perform).enumerate();
-    let numbered = performed.map(|(place, work)| work.map(move |result| (place, result)));
-    let mut results: Vec<(usize, R)> =
-        stream::iter(numbered).buffer_unordered(IN_FLIGHT_MAX).collect().await;
-    results.sort_unstable_by_key(|(place, _)| *place);
-    results.into_iter().map(|(_, result)| result).collect()
+    stream::iter(items.into_iter().map(perform)).buffered(IN_FLIGHT_MAX).collect().await
 }
 
 fn outcome<T, E: Classed>(result: Result<T, Failure<E>>) -> Outcome {
