@@ -200,6 +200,10 @@ impl Running {
 
     /// Looks at what it has used so far.
     pub(crate) fn measure(&mut self) {
+        // Once it has ended, its number may be another's.
+        if self.seen.state == State::Ended {
+            return;
+        }
         let peak = proc::peak_memory_bytes(self.seen.pid);
         self.seen.peak_memory_bytes = self.seen.peak_memory_bytes.max(peak);
     }

@@ -3,8 +3,10 @@
 use crate::error::SystemError;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 /// One line for each request of the functions, or of whoever else looks after nodes, when its answer is complete; nothing
 /// for the control plane and for us.
@@ -13,10 +15,22 @@ const POLICY: &str = r#"{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "rul
         "system:apiserver", "system:anonymous"]},
     {"level": "Metadata", "omitStages": ["RequestReceived"]}]}"#;
 
+/// Of a storm of a thousand there are 50 MB; in a log that is begun anew at the usual 100, what was before would be missing.
+const LOG_MB_MAX: u32 = 4_096;
+
 /// The log of one control plane.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Audit {
     path: PathBuf,
+    known: Mutex<Known>,
+}
+
+/// What was read of the log before: several cases look at it four times a second, and it grows all the time.
+#[derive(Debug, Default)]
+struct Known {
+    /// Bytes, all of whole lines.
+    length: u64,
+    asked: Vec<Asked>,
 }
 
 /// One request of a function.
@@ -50,14 +64,24 @@ impl Audit {
         let flags = vec![
             format!("--audit-policy-file={}", policy.display()),
             format!("--audit-log-path={}", path.display()),
+            format!("--audit-log-maxsize={LOG_MB_MAX}"),
         ];
-        Ok((Self { path }, flags))
+        Ok((Self { path, known: Mutex::default() }, flags))
     }
 
     /// All requests so far, in the order of their ends.
     pub fn read(&self) -> Vec<Asked> {
-        let text = fs::read_to_string(&self.path).unwrap_or_default();
-        text.lines().filter_map(|line| asked(&serde_json::from_str(line).ok()?)).collect()
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before the first request there is no log.
+        let new = read_from(&self.path, known.length).unwrap_or_default();
+        let whole = new.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        if whole.is_empty() {
+            return known.asked.clone();
+        }
+        known.length += u64::try_from(whole.len() + "\n".len()).unwrap_or_default();
+        let new = whole.lines().filter_map(|line| asked(&serde_json::from_str(line).ok()?));
+        known.asked.extend(new);
+        known.asked.clone()
     }
 
     /// What was asked under one role, `lifecycle`.
@@ -73,6 +97,13 @@ impl Audit {
         }
         counts
     }
+}
+
+fn read_from(path: &Path, offset: u64) -> io::Result<String> {
+    let (mut file, mut text) = (File::open(path)?, String::new());
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_to_string(&mut text)?;
+    Ok(text)
 }
 
 fn asked(line: &Value) -> Option<Asked> {

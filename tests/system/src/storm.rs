@@ -24,6 +24,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use watch::Seen;
 
+/// The longest that a watch takes to tell of all nodes and their pods, which were all created before.
+const LISTED_WITHIN: Duration = Duration::from_secs(120);
 /// How often the account is looked at: the time of a withdrawal is as exact as this. The other times are those in which
 /// the watches told.
 const LOOK: Duration = Duration::from_millis(50);
@@ -58,9 +60,7 @@ pub async fn run(
     let client = system.control.admin()?;
     let seen = RefCell::new(Seen::default());
     let looks = async {
-        while !seen.borrow().is_listed(machines) {
-            sleep(LOOK).await;
-        }
+        listed(&seen, machines).await?;
         let mut times: BTreeMap<String, Times> = BTreeMap::new();
         let began = Instant::now();
         warn(system, machines);
@@ -71,19 +71,32 @@ pub async fn run(
                 break;
             }
         }
-        times
+        Ok::<_, SystemError>(times)
     };
     let times = tokio::select! {
         why = watch::run(&client, &seen) => return Err(why),
-        times = looks => times,
+        times = looks => times?,
     };
     let mut requests = system.audit.counts();
     for (what, count) in &mut requests {
-        *count -= before.get(what).copied().unwrap_or_default();
+        *count = count.saturating_sub(before.get(what).copied().unwrap_or_default());
     }
     requests.retain(|_, count| *count > 0);
     let processes = function.map(Mapping::processes).unwrap_or_default();
     Ok(Report::of(&times, requests, &processes))
+}
+
+/// Waits until all of these are seen, each with a pod.
+async fn listed(seen: &RefCell<Seen>, machines: &[Machine]) -> Result<(), SystemError> {
+    let by = Instant::now() + LISTED_WITHIN;
+    while !seen.borrow().is_listed(machines) {
+        if Instant::now() >= by {
+            let what = "not every node that is to be warned is listed with a pod: are there fewer pods than nodes?";
+            return Err(SystemError::Late(what.to_owned()));
+        }
+        sleep(LOOK).await;
+    }
+    Ok(())
 }
 
 fn warn(system: &System, machines: &[Machine]) {
@@ -103,19 +116,17 @@ pub async fn singles(
     let client = system.control.admin()?;
     let seen = RefCell::new(Seen::default());
     let looks = async {
-        while !seen.borrow().is_listed(machines) {
-            sleep(LOOK).await;
-        }
+        listed(&seen, machines).await?;
         let mut times = Vec::new();
         for machine in machines {
             prepare();
             times.push(single(system, machine, &seen).await);
         }
-        times
+        Ok::<_, SystemError>(times)
     };
     tokio::select! {
         why = watch::run(&client, &seen) => Err(why),
-        times = looks => Ok(Spread::of(times.into_iter())),
+        times = looks => Ok(Spread::of(times?.into_iter())),
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use system_tests::{
     Api, Binaries, DEAD_LETTER_QUEUE, Deployment, Group, Machine, Options, QUEUES, System, Workload,
 };
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep};
 
 pub(crate) type Running = Pin<Box<dyn Future<Output = ()>>>;
@@ -34,8 +34,15 @@ pub(crate) type Shared = Arc<OnceCell<Arc<Plant>>>;
 
 /// What nobody announces: a cold start, a controller's round, on a machine that is busy.
 pub(crate) const SOON: Duration = Duration::from_secs(60);
-/// A departure with debug binaries, once a lost invocation's messages are visible again at the latest.
-pub(crate) const DEPARTED: Duration = Duration::from_secs(110);
+/// When a lost invocation's messages are visible again at the latest: the queues' visibility timeout.
+const LOST: Duration = Duration::from_secs(90);
+/// A departure with debug binaries, after a lost invocation.
+pub(crate) const DEPARTED: Duration = Duration::from_secs(90 + LOST.as_secs());
+/// A cordon, after a lost invocation.
+const CORDONED: Duration = Duration::from_secs(SOON.as_secs() + LOST.as_secs());
+/// Cases with a control plane of their own at once, beside the shared one: each has an etcd that takes 128 MB of disk before it
+/// writes anything, and four programs. Half: they last twice as long as all others. Twice: two cores are too few for them.
+static OWN: Semaphore = Semaphore::const_new(2);
 pub(crate) const LOOK: Duration = Duration::from_millis(250);
 
 /// A system with both functions.
@@ -50,6 +57,7 @@ pub(crate) struct Plant {
 pub(crate) struct Stage {
     pub(crate) api: Api,
     pub(crate) plant: Arc<Plant>,
+    _own: Option<SemaphorePermit<'static>>,
 }
 
 impl Deref for Stage {
@@ -63,17 +71,18 @@ impl Deref for Stage {
 impl Stage {
     /// One of the case's own.
     pub(crate) async fn new(given: &Given, options: Options) -> Self {
-        Self::of(Arc::new(Plant::start(given, options).await))
+        let own = OWN.acquire().await.expect("it is never closed");
+        Self::of(Arc::new(Plant::start(given, options).await), Some(own))
     }
 
     /// The one that is shared.
     pub(crate) async fn shared(given: &Given) -> Self {
         let start = async || Arc::new(Plant::start(given, Options::new("shared")).await);
-        Self::of(given.shared.get_or_init(start).await.clone())
+        Self::of(given.shared.get_or_init(start).await.clone(), None)
     }
 
-    fn of(plant: Arc<Plant>) -> Self {
-        Self { api: plant.system.api().unwrap(), plant }
+    fn of(plant: Arc<Plant>, own: Option<SemaphorePermit<'static>>) -> Self {
+        Self { api: plant.system.api().unwrap(), plant, _own: own }
     }
 
     /// So many nodes of a group, with two pods on each, and a budget that lets one go at a time.
@@ -158,7 +167,8 @@ impl Stage {
     /// Waits until a node is cordoned, with our taint and our annotation.
     pub(crate) async fn cordoned(&self, machine: &Machine, role: &str) {
         let path = format!("/api/v1/nodes/{}", machine.node);
-        let found = self.api.until(&path, SOON, |node| node["spec"]["unschedulable"] == true).await;
+        let found =
+            self.api.until(&path, CORDONED, |node| node["spec"]["unschedulable"] == true).await;
         let node = found.unwrap_or_else(|why| panic!("{why}\n{}", self.story(role)));
         let taints = node["spec"]["taints"].to_string();
         assert!(taints.contains("ebbtide.dev/"), "{taints}");
